@@ -1,0 +1,1 @@
+"""Wire types: the one definition of each object that crosses a process boundary as JSON."""

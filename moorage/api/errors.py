@@ -1,0 +1,124 @@
+"""The one error shape of the API, `{"error_code", "message"}`, and the errors that take it.
+
+A cause is a class; each carries its HTTP status and `error_code`. Source: sections 4.1 to 4.6 of the API
+contract as the public clients read it (databricks-sdk `errors`, MLflow `rest_utils`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """A failure that a caller sees. Subclasses fix `status` and `error_code`."""
+
+    status = 500
+    error_code = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = headers or {}
+        self.extra = extra
+
+    def body(self) -> dict[str, Any]:
+        """The JSON document of the answer."""
+        return {"error_code": self.error_code, "message": self.message, **self.extra}
+
+
+class BadRequest(ApiError):
+    status = 400
+    error_code = "BAD_REQUEST"
+
+
+class InvalidParameterValue(ApiError):
+    status = 400
+    error_code = "INVALID_PARAMETER_VALUE"
+
+
+class Unauthenticated(ApiError):
+    status = 401
+    error_code = "UNAUTHENTICATED"
+
+    def __init__(
+        self,
+        message: str = "Credential was not sent or was of an unsupported type for this API.",
+        **extra: Any,
+    ) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": 'Basic realm="Moorage"'}, **extra)
+
+
+class InvalidToken(ApiError):
+    status = 403
+    error_code = "PERMISSION_DENIED"
+
+    def __init__(self, message: str = "Invalid access token.") -> None:
+        super().__init__(message)
+
+
+class PermissionDenied(ApiError):
+    status = 403
+    error_code = "PERMISSION_DENIED"
+
+
+class ResourceDoesNotExist(ApiError):
+    status = 404
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
+class EndpointNotFound(ApiError):
+    """An unknown serving endpoint on the data plane, or an unknown route of the API."""
+
+    status = 404
+    error_code = "ENDPOINT_NOT_FOUND"
+
+
+class ResourceAlreadyExists(ApiError):
+    status = 409
+    error_code = "RESOURCE_ALREADY_EXISTS"
+
+
+class ResourceConflict(ApiError):
+    status = 409
+    error_code = "RESOURCE_CONFLICT"
+
+
+class UnsupportedMediaType(ApiError):
+    status = 415
+    error_code = "BAD_REQUEST"
+
+
+class RequestLimitExceeded(ApiError):
+    status = 429
+    error_code = "REQUEST_LIMIT_EXCEEDED"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class QuotaExceeded(ApiError):
+    status = 400
+    error_code = "QUOTA_EXCEEDED"
+
+
+class InternalError(ApiError):
+    status = 500
+    error_code = "INTERNAL_ERROR"
+
+
+class NotImplementedHere(ApiError):
+    status = 501
+    error_code = "NOT_IMPLEMENTED"
+
+
+class TemporarilyUnavailable(ApiError):
+    status = 503
+    error_code = "TEMPORARILY_UNAVAILABLE"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class DeadlineExceeded(ApiError):
+    status = 504
+    error_code = "DEADLINE_EXCEEDED"

@@ -1,0 +1,104 @@
+"""What the control plane tells the gateways: where each endpoint's requests go and whose tokens are good.
+
+The gateway holds one `RoutingSnapshot` in memory and on disk. The control plane sends a whole one when a
+gateway connects, then single changes, each a `RoutingChange` on a line of its own (NDJSON).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Availability(StrEnum):
+    """Whether an endpoint takes queries."""
+
+    SERVING = "serving"
+    NOT_READY = "not_ready"
+    STOPPED = "stopped"
+
+
+class ReplicaRoute(_Wire):
+    """One live replica. `address` is the path of its Unix socket, or `host:port`."""
+
+    id: str
+    address: str
+
+
+class ServedRoute(_Wire):
+    """A served entity: its name, share of the endpoint's traffic in per cent, and live replicas."""
+
+    name: str
+    traffic_percentage: int
+    replicas: tuple[ReplicaRoute, ...] = ()
+
+
+class EndpointRoute(_Wire):
+    """An endpoint as the gateway sees it. `managers` and `queriers` hold principal ids; admins need no entry."""
+
+    name: str
+    id: str
+    availability: Availability
+    message: str = ""
+    served: tuple[ServedRoute, ...] = ()
+    managers: frozenset[str] = frozenset()
+    queriers: frozenset[str] = frozenset()
+
+
+class Principal(_Wire):
+    """Who calls. `expiry_time` is milliseconds since the epoch, or -1 for a credential that does not expire."""
+
+    id: str
+    user_name: str
+    display_name: str = ""
+    admin: bool = False
+    token_id: str | None = None
+    expiry_time: int = -1
+
+
+class RoutingSnapshot(_Wire):
+    """All of it. `tokens` maps the SHA-256 hex digest of a token to its principal."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    endpoints: dict[str, EndpointRoute] = Field(default_factory=dict)
+    tokens: dict[str, Principal] = Field(default_factory=dict)
+
+
+class EndpointChange(_Wire):
+    kind: Literal["endpoint"] = "endpoint"
+    name: str
+    route: EndpointRoute | None
+
+
+class TokenChange(_Wire):
+    kind: Literal["token"] = "token"
+    digest: str
+    principal: Principal | None
+
+
+RoutingChange = RoutingSnapshot | EndpointChange | TokenChange
+
+
+class ReplicaFault(StrEnum):
+    """What a gateway saw of a replica."""
+
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+
+
+class ReplicaReport(_Wire):
+    """A gateway's word to the control plane that a replica needs a look."""
+
+    endpoint: str
+    replica_id: str
+    fault: ReplicaFault
+
+
+INTERNAL_HEADER = "x-moorage-internal"
+PRINCIPAL_HEADER = "x-moorage-principal"
