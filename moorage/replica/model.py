@@ -1,0 +1,421 @@
+"""A loaded MLflow model: which fast path its requests may take, and MLflow's own path for all others."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+import warnings
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from . import codec
+from .process import log
+
+ROW_WISE_FLAVORS = {
+    "mlflow.sklearn",
+    "mlflow.xgboost",
+    "mlflow.lightgbm",
+    "mlflow.catboost",
+    "mlflow.onnx",
+    "mlflow.pytorch",
+    "mlflow.tensorflow",
+    "mlflow.keras",
+    "mlflow.statsmodels",
+    "mlflow.spark",
+}
+"""Loader modules whose predictions are one entry per input row, each from its own row alone."""
+
+_ARRAY_FLAVORS = {"mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm"}
+_ARRAY_ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "lightgbm.")
+_NEEDS_COLUMN_NAMES = {"ColumnTransformer", "FunctionTransformer"}
+_SAMPLE_ROWS = 3
+_LONGEST_MESSAGE = 4096
+
+UNEXPECTED_ERROR = (
+    "Encountered an unexpected error while evaluating the model. Verify that the serialized input"
+    " Dataframe is compatible with the model for inference."
+)
+
+
+@dataclass
+class Answer:
+    """What goes back for one request: an HTTP status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
+@dataclass
+class FastPath:
+    """How one kind of model is called without MLflow's parser: decode, predict a batch, cut it up.
+
+    `decode` gives what `predict` takes a list of, with the number of rows; `predict` may raise what it likes.
+    """
+
+    name: str
+    decode: Callable[[Dict[str, Any]], Optional[Tuple[Any, int]]]
+    predict: Callable[[List[Any], Any], Any]
+
+
+class ServedModel:
+    """One model, loaded once. Not thread-safe by itself: `predict_one` is as safe as the model is."""
+
+    def __init__(self, path: str, strict_json: bool, batching: str) -> None:
+        """Load the model at `path` as MLflow's scoring server does.
+
+        `batching` is `auto`, `on` (the user's word that predictions are row-wise) or `off`.
+
+        Raises:
+            Exception: whatever the model's own loading raises.
+        """
+        os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+        from mlflow.pyfunc import scoring_server
+
+        self._scoring_server = scoring_server
+        loader = getattr(scoring_server, "load_model_with_mlflow_config", scoring_server.load_model)
+        self._path = path
+        self.pyfunc = loader(path)
+        self.strict_json = strict_json
+        self.input_schema = self.pyfunc.metadata.get_input_schema()
+        get_params_schema = getattr(self.pyfunc.metadata, "get_params_schema", lambda: None)
+        self.params_schema = get_params_schema()
+        flavor = self.pyfunc.metadata.flavors.get("python_function", {})
+        self.loader_module = str(flavor.get("loader_module", ""))
+        self.row_wise = batching == "on" or (batching == "auto" and self.loader_module in ROW_WISE_FLAVORS)
+        self.fast_path = self._choose_fast_path()
+
+    @property
+    def batches(self) -> bool:
+        """Whether requests to this model may be predicted together."""
+        return self.row_wise and self.fast_path is not None
+
+    def input_example(self) -> Optional[bytes]:
+        """The serving payload of the logged input example, when the model has one."""
+        example = os.path.join(self._path, "serving_input_example.json")
+        try:
+            with open(example, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def decode(self, body: bytes) -> Optional[Tuple[Any, int, Any]]:
+        """The request for the fast path: input, number of rows and raw params; `None` when it must not take it."""
+        path = self.fast_path
+        if path is None:
+            return None
+        document = codec.parse_document(body)
+        if document is None:
+            return None
+        params = document.get("params")
+        if params is not None and (self.params_schema is None or type(params) is not dict):
+            return None
+        decoded = path.decode(document)
+        if decoded is None:
+            return None
+        return decoded[0], decoded[1], params
+
+    def predict_batch(self, inputs: List[Any], counts: Sequence[int], params: Any) -> Optional[List[bytes]]:
+        """The JSON answers of requests with equal params, predicted together.
+
+        Returns:
+            One body a request, or `None` when the output has not one entry per row.
+
+        Raises:
+            Exception: whatever the model raises.
+        """
+        assert self.fast_path is not None
+        if self.params_schema is not None:
+            params = _enforce_params(params, self.params_schema)
+        output = self.fast_path.predict(inputs, params)
+        pieces = [output] if len(inputs) == 1 else codec.split_predictions(output, counts)
+        if pieces is None:
+            return None
+        return [self._encode(piece) for piece in pieces]
+
+    def predict_one(
+        self, body: bytes, content_type: str, request_id: str, with_stack_trace: bool
+    ) -> Answer:
+        """MLflow's own answer to one request. Never raises: every failure is an answer."""
+        try:
+            result = self._scoring_server.invocations(
+                body, content_type or "application/json", self.pyfunc, self.input_schema
+            )
+        except BaseException as error:  # noqa: BLE001  a model may also call sys.exit
+            return self._failure(error, request_id, with_stack_trace)
+        if result.status != 200:
+            return _error(result.status, "BAD_REQUEST", result.response)
+        text = codec.without_special_floats(result.response) if self.strict_json else result.response
+        return Answer(200, text.encode())
+
+    def _encode(self, output: Any) -> bytes:
+        """The answer's JSON; the common outputs by the fast encoder, others by MLflow's own."""
+        try:
+            body = codec.encode_predictions(output, self.strict_json)
+        except TypeError:  # text that is no valid Unicode
+            body = None
+        if body is not None:
+            return body
+        from io import StringIO
+
+        text = StringIO()
+        self._scoring_server.predictions_to_json(output, text)
+        value = text.getvalue()
+        return (codec.without_special_floats(value) if self.strict_json else value).encode()
+
+    def _failure(self, error: BaseException, request_id: str, with_stack_trace: bool) -> Answer:
+        from mlflow.exceptions import MlflowException
+
+        trace = traceback.format_exc()
+        if isinstance(error, MlflowException):
+            document = json.loads(error.serialize_as_json())
+            status = error.get_http_status_code()
+            trace = document.pop("stack_trace", None) or trace
+            message = str(document.pop("message", ""))
+            cause = error.__context__
+            if message == UNEXPECTED_ERROR and cause is not None:
+                message = f"{UNEXPECTED_ERROR} Error: {_describe(cause)}"
+            code = str(document.pop("error_code", "BAD_REQUEST"))
+        else:
+            document, status, code = {}, 400, "BAD_REQUEST"
+            if isinstance(error, SystemExit):
+                message = f"{UNEXPECTED_ERROR} Error: the model called sys.exit({error.code!r})"
+            elif isinstance(error, RecursionError):
+                message = "Invalid input. The JSON is nested too deeply."
+            elif isinstance(error, (TypeError, ValueError)) and "_to_json" in trace:
+                message = f"The model's output cannot be written as JSON. Error: {_describe(error)}"
+            else:
+                message = f"Invalid input. Error: {_describe(error)}"
+        log("ERROR", f"request {request_id}: {_shorten(message)}\n{trace}")
+        document["request_id"] = request_id
+        if with_stack_trace:
+            document["stack_trace"] = trace
+        return _error(status, code, message, document)
+
+    def _choose_fast_path(self) -> Optional[FastPath]:
+        try:
+            return self._tensor_path() or self._array_path() or self._frame_path()
+        except Exception:  # noqa: BLE001  an MLflow whose internals differ is served by its own parser alone
+            log("WARNING", f"no fast path for this model:\n{traceback.format_exc()}")
+            return None
+
+    def _column_types(self) -> Optional[Dict[str, str]]:
+        """Name to type of a signature whose columns are all named, required and scalar."""
+        schema = self.input_schema
+        if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+            return None
+        types: Dict[str, str] = {}
+        for column in schema.inputs:
+            kind = getattr(column.type, "name", None)
+            if kind not in codec.COLUMN_CONVERTERS or not getattr(column, "required", True):
+                return None
+            types[column.name] = kind
+        return types if len(types) == len(schema.inputs) else None
+
+    def _typed_by_hints(self) -> bool:
+        metadata = self.pyfunc.metadata
+        for question in ("_is_signature_from_type_hint", "_is_type_hint_from_example"):
+            if hasattr(metadata, question) and getattr(metadata, question)():
+                return True
+        return False
+
+    def _array_path(self) -> Optional[FastPath]:
+        """For estimators that take a plain numeric array as they take the DataFrame: proven on sample rows."""
+        types = self._column_types()
+        if self.loader_module not in _ARRAY_FLAVORS or types is None or not self.row_wise:
+            return None
+        if any(kind not in codec.NUMERIC_TYPES for kind in types.values()):
+            return None
+        estimator, predict = self._estimator()
+        names = list(types)
+        if predict is None or not _takes_arrays(estimator, names):
+            return None
+        columns = codec.NumericColumns([codec.NUMERIC_TYPES[kind] for kind in types.values()])
+        rows = codec.RowDecoder(names, accept_tensor_forms=True)
+
+        def decode(document: Dict[str, Any]) -> Optional[Tuple[Any, int]]:
+            found = rows.rows(document)
+            if found is None:
+                return None
+            values = columns.array(found)
+            return None if values is None else (values, len(found))
+
+        def predict_arrays(inputs: List[Any], params: Any) -> Any:
+            values = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+            return predict(values)
+
+        path = FastPath("array", decode, predict_arrays)
+        return path if self._agrees(path, types) else None
+
+    def _estimator(self) -> Tuple[Any, Optional[Callable[[Any], Any]]]:
+        """The estimator behind the flavor's wrapper and the method of it that `predict` calls."""
+        wrapper: Any = getattr(self.pyfunc, "_model_impl", None)
+        name = getattr(getattr(self.pyfunc, "_predict_fn", None), "__name__", "predict")
+        estimator = wrapper.get_raw_model() if hasattr(wrapper, "get_raw_model") else None
+        return estimator, getattr(estimator, name, None)
+
+    def _frame_path(self) -> Optional[FastPath]:
+        """For any row-wise flavor with scalar columns: the DataFrame is built once for the whole batch."""
+        types = self._column_types()
+        if types is None or not self.row_wise or self._typed_by_hints():
+            return None
+        import pandas as pd
+
+        names = list(types)
+        converters = [codec.COLUMN_CONVERTERS[kind] for kind in types.values()]
+        rows = codec.RowDecoder(names, accept_tensor_forms=False)
+        call = self._enforced_call()
+
+        def decode(document: Dict[str, Any]) -> Optional[Tuple[Any, int]]:
+            found = rows.rows(document)
+            if found is None:
+                return None
+            columns = []
+            for values, convert in zip(zip(*found), converters):
+                column = convert(list(values))
+                if column is None:
+                    return None
+                columns.append(column)
+            return columns, len(found)
+
+        def predict(inputs: List[Any], params: Any) -> Any:
+            if len(inputs) == 1:
+                columns = inputs[0]
+            else:
+                columns = [
+                    np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain(*parts))
+                    for parts in zip(*inputs)
+                ]
+            return call(pd.DataFrame(dict(zip(names, columns))), params)
+
+        path = FastPath("frame", decode, predict)
+        return path if self._agrees(path, types) else None
+
+    def _enforced_call(self) -> Callable[[Any, Any], Any]:
+        """Predict on data that already satisfies the signature, so without enforcing it a second time."""
+        if self.loader_module not in ROW_WISE_FLAVORS:
+            # A Python model whose user opted in to batching: its context and tracing stay as MLflow sets them.
+            def full(data: Any, params: Any) -> Any:
+                return self.pyfunc.predict(data, params=params)
+
+            return full
+        import inspect
+
+        function = self.pyfunc._predict_fn
+        params_argument = inspect.signature(function).parameters.get("params")
+        if params_argument is not None and params_argument.kind != inspect.Parameter.VAR_KEYWORD:
+            return lambda data, params: function(data, params=params)
+        return lambda data, params: function(data)
+
+    def _tensor_path(self) -> Optional[FastPath]:
+        """For one unnamed tensor of fixed row shape."""
+        schema = self.input_schema
+        if schema is None or not schema.is_tensor_spec() or schema.has_input_names() or not self.row_wise:
+            return None
+        spec = schema.inputs[0]
+        dtype, shape = np.dtype(spec.type), tuple(spec.shape)
+        if not shape or shape[0] != -1 or -1 in shape[1:] or dtype.kind not in "fiub":
+            return None
+        call = self._enforced_call()
+
+        def decode(document: Dict[str, Any]) -> Optional[Tuple[Any, int]]:
+            data = document.get("inputs")
+            if data is None:
+                data = document.get("instances")
+            if type(data) is not list or not data or type(data[0]) is dict:
+                return None
+            try:
+                values = np.array(data, dtype=dtype)
+            except (TypeError, ValueError, OverflowError):
+                return None
+            if values.ndim != len(shape) or values.shape[1:] != shape[1:]:
+                return None
+            return values, len(values)
+
+        def predict(inputs: List[Any], params: Any) -> Any:
+            return call(inputs[0] if len(inputs) == 1 else np.concatenate(inputs), params)
+
+        return FastPath("tensor", decode, predict)
+
+    def _agrees(self, path: FastPath, types: Dict[str, str]) -> bool:
+        """Whether the path answers sample rows as `predict` does, alone and together."""
+        generator = np.random.default_rng(0)
+        rows = [[_sample(kind, generator) for kind in types.values()] for _ in range(_SAMPLE_ROWS)]
+        bodies = [{"dataframe_split": {"columns": list(types), "data": [row]}} for row in rows]
+        example = self.input_example()
+        if example is not None:
+            document = codec.parse_document(example)
+            decoded = None if document is None else path.decode(document)
+            if decoded is not None:
+                assert document is not None
+                bodies = [document]
+        try:
+            expected = [self._by_mlflow(body) for body in bodies]
+        except Exception:  # noqa: BLE001  made-up rows may be no valid input; then the samples prove nothing
+            return path.name != "array"
+        params = None if self.params_schema is None else _enforce_params(None, self.params_schema)
+        for body, wanted in zip(bodies, expected):
+            decoded = path.decode(body)
+            if decoded is None:
+                return False
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                got = path.predict([decoded[0]], params)
+            if self._encode(got) != self._encode(wanted):
+                return False
+        return True
+
+    def _by_mlflow(self, document: Dict[str, Any]) -> Any:
+        data = {key: value for key, value in document.items() if key in codec._FORMATS}
+        parsed = self._scoring_server.infer_and_parse_data(data, self.input_schema)
+        return self.pyfunc.predict(parsed)
+
+
+def _takes_arrays(estimator: Any, names: List[str]) -> bool:
+    """Whether the estimator, and every one inside it, is of a known package and looks at positions alone."""
+    known = getattr(estimator, "feature_names_in_", None)
+    if known is not None and list(known) != names:
+        return False
+    parts = [estimator]
+    if hasattr(estimator, "get_params"):
+        parts += [p for p in estimator.get_params(deep=True).values() if hasattr(p, "get_params")]
+    for part in parts:
+        kind = type(part)
+        if not f"{kind.__module__}.".startswith(_ARRAY_ESTIMATOR_PACKAGES):
+            return False
+        if kind.__name__ in _NEEDS_COLUMN_NAMES or getattr(part, "pandas_categorical", None):
+            return False
+    return True
+
+
+def _sample(kind: str, generator: Any) -> Any:
+    if kind in ("double", "float"):
+        return round(float(generator.normal()), 3)
+    if kind in ("long", "integer"):
+        return int(generator.integers(0, 5))
+    return bool(generator.integers(0, 2)) if kind == "boolean" else "a"
+
+
+def _enforce_params(params: Any, schema: Any) -> Any:
+    from mlflow.models.utils import _enforce_params_schema
+
+    return _enforce_params_schema(params, schema)
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}... (shortened)"
+
+
+def _error(status: int, code: str, message: str, extra: Optional[Dict[str, Any]] = None) -> Answer:
+    # MLflow repeats an unreadable body in its message; the sender has it, and others must not read it in logs.
+    message = message.partition("\nInput: \n")[0]
+    return Answer(
+        status, json.dumps({"error_code": code, "message": _shorten(message), **(extra or {})}).encode()
+    )

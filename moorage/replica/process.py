@@ -1,0 +1,104 @@
+"""What a process knows and says of itself: its status file, its start ticks, its bounded log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any, Dict
+
+
+def start_ticks(pid: int) -> int:
+    """When the kernel started `pid`, in clock ticks since boot: with the pid, a name that is never reused.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def write_json(path: str, document: Dict[str, Any]) -> None:
+    """Replace the file in one step, so that a reader sees the old document or the new one."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    os.replace(temporary, path)
+
+
+def log(level: str, message: str) -> None:
+    """A line of the replica's own in its log, in the form of the model server's lines."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime())
+    sys.stderr.write(f"[{stamp}] [{os.getpid()}] [{level}] {message}\n")
+    sys.stderr.flush()
+
+
+class Status:
+    """`status.json` in the replica's folder: how the control plane follows it, also after its own restart."""
+
+    def __init__(self, path: str, replica_id: str) -> None:
+        self._path = path
+        self._document: Dict[str, Any] = {
+            "replica_id": replica_id,
+            "pid": os.getpid(),
+            "started_at": start_ticks(os.getpid()),
+            "phase": "loading",
+            "message": "",
+        }
+
+    def update(self, **changes: Any) -> None:
+        """Change and write."""
+        self._document.update(changes)
+        write_json(self._path, self._document)
+
+
+class BoundedLog:
+    """Points stdout and stderr at one file and keeps that file under `limit` bytes.
+
+    When the file is over the limit its newer half is kept, in place: every writer appends, so none needs to
+    know. What is written between the copy and the cut is lost; a marker says that lines are missing.
+    """
+
+    _LOOK_SECONDS = 0.5
+
+    def __init__(self, path: str, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+
+    def redirect(self) -> None:
+        """Make descriptors 1 and 2, and Python's streams, append to the file."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+    def watch(self) -> None:
+        """Start a thread that trims the file from now on."""
+        threading.Thread(target=self._watch, name="moorage-log", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(self._LOOK_SECONDS)
+            try:
+                self.trim()
+            except OSError as error:  # a full disk must not stop the serving
+                log("WARNING", f"cannot bound the log: {error}")
+                time.sleep(10)
+
+    def trim(self) -> None:
+        """Cut the file to its newer half when it is over the limit."""
+        if os.stat(self._path).st_size <= self._limit:
+            return
+        with open(self._path, "r+b") as file:
+            file.seek(-(self._limit // 2), os.SEEK_END)
+            kept = file.read().partition(b"\n")[2]
+            file.seek(0)
+            file.truncate()
+            with open(self._path, "ab") as end:
+                end.write(b"[earlier lines were dropped: the log reached its limit]\n" + kept)

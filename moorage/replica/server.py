@@ -1,0 +1,341 @@
+"""The replica's loop: read requests, predict what waits, write answers.
+
+A model that batches is called on the one thread that also reads and writes: no hand-over, and whatever came in
+while it was busy is the next batch. Other models are called by a few worker threads, one request each.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+import traceback
+import warnings
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+
+from . import frames
+from .model import Answer, ServedModel
+from .process import log
+
+_READ_BYTES = 256 * 1024
+_LARGEST_BATCH = 256  # requests
+_LARGEST_BATCH_BYTES = 32 * 1024 * 1024
+_LARGEST_UNSENT = 64 * 1024 * 1024  # bytes a peer may leave unread before it is dropped
+_ORPHAN_LOOK_SECONDS = 5.0
+
+
+class Connection:
+    """One gateway's connection."""
+
+    __slots__ = ("decoder", "open", "sock", "unsent", "waiting", "writing")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.decoder = frames.Decoder()
+        self.unsent: Deque[memoryview] = deque()
+        self.writing = False
+        self.open = True
+        self.waiting: Dict[int, Request] = {}
+
+
+class Request:
+    """A request on its way through the replica."""
+
+    __slots__ = ("arrived", "body", "canceled", "connection", "deadline", "decoded", "head", "stream")
+
+    def __init__(self, connection: Connection, stream: int, payload: bytes, now: float) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.head, self.body = frames.decode_request(payload)
+        self.arrived = now
+        self.deadline = now + self.head.deadline_ms / 1000 if self.head.deadline_ms else None
+        self.canceled = False
+        self.decoded: Optional[Tuple[Any, int, Any]] = None
+
+
+class ReplicaServer:
+    """Serves one model on one listening socket until it is told to stop."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        listener: socket.socket,
+        identity: Dict[str, Any],
+        threads: int,
+        orphan_seconds: float,
+        on_batching_off: Callable[[], None],
+    ) -> None:
+        """`orphan_seconds` is how long to live without any connection; `identity` is what HELLO answers."""
+        self._model = model
+        self._listener = listener
+        self._identity = json.dumps(identity).encode()
+        self._threads = threads
+        self._orphan_seconds = orphan_seconds
+        self._on_batching_off = on_batching_off
+        self._batching = model.batches
+        self._selector = selectors.DefaultSelector()
+        self._connections: Dict[int, Connection] = {}
+        self._queue: Deque[Request] = deque()
+        self._stopping = False
+        self._done: Deque[Tuple[Request, bytes]] = deque()
+        self._work = threading.Condition()
+        self._in_work = 0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def run(self) -> None:
+        """Serve until SIGTERM, or until nobody has been connected for the orphan time; then finish what waits."""
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._stop)
+        if not self._batching:
+            for number in range(self._threads):
+                threading.Thread(target=self._worker, name=f"predict-{number}", daemon=True).start()
+        lonely_since = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            while not self._finished():
+                for key, events in self._selector.select(self._patience()):
+                    if isinstance(key.data, Connection):
+                        self._serve_connection(key.data, events)
+                    else:
+                        key.data()
+                if self._queue and self._batching:
+                    self._predict_waiting()
+                if self._connections:
+                    lonely_since = time.monotonic()
+                elif time.monotonic() - lonely_since > self._orphan_seconds:
+                    log("INFO", f"nobody was connected for {self._orphan_seconds:.0f} s; stopping")
+                    self._stopping = True
+
+    def _patience(self) -> float:
+        """Seconds to wait for the sockets: none while a batch is waiting."""
+        return 0.0 if self._batching and self._queue else _ORPHAN_LOOK_SECONDS
+
+    def _stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    def _finished(self) -> bool:
+        if not self._stopping or self._queue or self._in_work or self._done:
+            return False
+        return not any(connection.unsent for connection in self._connections.values())
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
+                return
+            raise
+        sock.setblocking(False)
+        connection = Connection(sock)
+        self._connections[sock.fileno()] = connection
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+
+    def _woken(self) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            return
+        touched = set()
+        while self._done:
+            request, frame = self._done.popleft()
+            self._answer(request, frame)
+            touched.add(request.connection)
+        for connection in touched:
+            self._flush(connection)
+
+    def _serve_connection(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(connection)
+        if not events & selectors.EVENT_READ or not connection.open:
+            return
+        try:
+            data = connection.sock.recv(_READ_BYTES)
+            if not data:
+                self._close(connection)
+                return
+            arrived = connection.decoder.feed(data)
+            now = time.monotonic()
+            for kind, stream, payload in arrived:
+                self._take(connection, kind, stream, payload, now)
+        except BlockingIOError:
+            return
+        except (OSError, frames.FrameError) as error:
+            log("WARNING", f"a connection ended: {error}")
+            self._close(connection)
+
+    def _take(self, connection: Connection, kind: int, stream: int, payload: bytes, now: float) -> None:
+        if kind == frames.REQUEST:
+            request = Request(connection, stream, payload, now)
+            connection.waiting[stream] = request
+            if self._batching:
+                self._queue.append(request)
+            else:
+                with self._work:
+                    self._queue.append(request)
+                    self._work.notify()
+        elif kind == frames.CANCEL:
+            canceled = connection.waiting.get(stream)
+            if canceled is not None:
+                canceled.canceled = True
+        elif kind == frames.HELLO:
+            connection.unsent.append(memoryview(frames.encode(frames.HELLO, stream, self._identity)))
+            self._flush(connection)
+        else:
+            raise frames.FrameError(f"unknown frame kind {kind}")
+
+    def _close(self, connection: Connection) -> None:
+        if not connection.open:
+            return
+        connection.open = False
+        self._selector.unregister(connection.sock)
+        self._connections.pop(connection.sock.fileno(), None)
+        connection.sock.close()
+        for request in connection.waiting.values():
+            request.canceled = True
+        connection.unsent.clear()
+
+    def _answer(self, request: Request, frame: bytes) -> None:
+        connection = request.connection
+        connection.waiting.pop(request.stream, None)
+        if connection.open and not request.canceled:
+            connection.unsent.append(memoryview(frame))
+
+    def _flush(self, connection: Connection) -> None:
+        """Write what the socket takes; wait for it when it takes no more."""
+        if not connection.open:
+            return
+        unsent = connection.unsent
+        try:
+            while unsent:
+                if len(unsent) > 1:
+                    joined = memoryview(b"".join(unsent))
+                    unsent.clear()
+                    unsent.append(joined)
+                sent = connection.sock.send(unsent[0])
+                if sent == len(unsent[0]):
+                    unsent.popleft()
+                else:
+                    unsent[0] = unsent[0][sent:]
+        except BlockingIOError:
+            if sum(map(len, unsent)) > _LARGEST_UNSENT:
+                log("WARNING", "a gateway does not read its answers; its connection is dropped")
+                self._close(connection)
+                return
+        except OSError as error:
+            log("WARNING", f"a connection ended: {error}")
+            self._close(connection)
+            return
+        if bool(unsent) != connection.writing:
+            connection.writing = bool(unsent)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
+            self._selector.modify(connection.sock, events, connection)
+
+    def _predict_waiting(self) -> None:
+        """Answer everything in the queue that fits one batch."""
+        batch: List[Request] = []
+        alone: List[Request] = []
+        size, params = 0, None
+        while self._queue and len(batch) < _LARGEST_BATCH and size < _LARGEST_BATCH_BYTES:
+            request = self._queue.popleft()
+            if self._given_up(request):
+                continue
+            if request.decoded is None:
+                request.decoded = self._model.decode(request.body)
+            if request.decoded is None:
+                alone.append(request)
+                continue
+            if not batch:
+                params = request.decoded[2]
+            elif request.decoded[2] != params:
+                self._queue.appendleft(request)
+                break
+            batch.append(request)
+            size += len(request.body)
+        if batch:
+            self._predict_batch(batch)
+        for request in alone:
+            self._predict_alone(request)
+        for connection in {request.connection for request in batch + alone}:
+            self._flush(connection)
+
+    def _given_up(self, request: Request) -> bool:
+        expired = request.deadline is not None and time.monotonic() > request.deadline
+        if request.canceled or expired:
+            request.connection.waiting.pop(request.stream, None)
+            return True
+        return False
+
+    def _predict_batch(self, batch: List[Request]) -> None:
+        began = time.monotonic()
+        decoded = [request.decoded for request in batch if request.decoded is not None]
+        try:
+            bodies = self._model.predict_batch([d[0] for d in decoded], [d[1] for d in decoded], decoded[0][2])
+        except BaseException:  # noqa: BLE001  whichever request it was, alone it gets MLflow's own answer
+            bodies = None
+        else:
+            if bodies is None:
+                self._batching_off()
+        if bodies is None:
+            for request in batch:
+                self._predict_alone(request)
+            return
+        predict_us = int((time.monotonic() - began) * 1e6)
+        for request, body in zip(batch, bodies):
+            queue_us = int((began - request.arrived) * 1e6)
+            self._answer(
+                request,
+                frames.encode_response(request.stream, 200, len(batch), queue_us, predict_us, body),
+            )
+
+    def _batching_off(self) -> None:
+        if self._model.row_wise:
+            self._model.row_wise = False
+            log("WARNING", "an answer had not one entry per input row: batching is off for this model")
+            self._on_batching_off()
+
+    def _predict_alone(self, request: Request) -> None:
+        self._answer(request, self._frame_of(request))
+
+    def _frame_of(self, request: Request) -> bytes:
+        """The answer frame of one request, by MLflow's own path."""
+        began = time.monotonic()
+        head = request.head
+        try:
+            answer = self._model.predict_one(
+                request.body, head.content_type, head.request_id, bool(head.flags & frames.FLAG_STACK_TRACE)
+            )
+        except Exception:  # noqa: BLE001  a defect of ours must not end the replica
+            log("ERROR", f"request {head.request_id}: {traceback.format_exc()}")
+            answer = Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"The replica failed."}')
+        queue_us = int((began - request.arrived) * 1e6)
+        predict_us = int((time.monotonic() - began) * 1e6)
+        return frames.encode_response(request.stream, answer.status, 1, queue_us, predict_us, answer.body)
+
+    def _worker(self) -> None:
+        while True:
+            with self._work:
+                while not self._queue:
+                    self._work.wait()
+                request = self._queue.popleft()
+                self._in_work += 1
+            try:
+                if not self._given_up(request):
+                    self._done.append((request, self._frame_of(request)))
+            finally:
+                with self._work:
+                    self._in_work -= 1
+                try:
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:  # the loop has been woken and not yet looked
+                    pass
