@@ -15,10 +15,12 @@ import sys
 
 def _load_package() -> None:
     folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != folder]
     spec = importlib.util.spec_from_file_location(
         "moorage_replica", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["moorage_replica"] = package
     spec.loader.exec_module(package)

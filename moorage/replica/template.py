@@ -147,7 +147,7 @@ class Template:
         memory = {"blocked": sorted(self._blocked), "children": self._children}
         os.environ[_MEMORY] = json.dumps(memory)
         signal.set_wakeup_fd(-1)
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]])
 
     def _drop(self, client: socket.socket) -> None:
         self._selector.unregister(client)
@@ -228,7 +228,7 @@ class Template:
         log_file = os.open(replica["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P" if sys.version_info >= (3, 11) else "-u", launcher, "replica", config],
+                [sys.executable, launcher, "replica", config],
                 env=replica["environment"],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,

@@ -1,0 +1,219 @@
+"""Serving endpoints on the wire: the request that creates one, and every answer about one.
+
+Source: Databricks REST reference, serving endpoints (create, get, list, events, logs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from moorage.api.ai_gateway import AiGateway, RateLimit
+from moorage.api.configs import ConfigInput, ConfigOutput, ConfigSummary, PendingConfigOutput
+from moorage.api.served_entities import EntityKind
+from moorage.api.wire import Name, ShortText, Text, WireInput, WireOutput
+
+RESERVED_PREFIX = "databricks-"
+_ADDRESS = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+_MOST_TAGS = 20
+
+
+class PermissionLevel(StrEnum):
+    CAN_VIEW = "CAN_VIEW"
+    CAN_QUERY = "CAN_QUERY"
+    CAN_MANAGE = "CAN_MANAGE"
+
+    def allows(self, needed: PermissionLevel) -> bool:
+        """Whether this level is `needed` or above it."""
+        order = list(PermissionLevel)
+        return order.index(self) >= order.index(needed)
+
+
+class Readiness(StrEnum):
+    READY = "READY"
+    NOT_READY = "NOT_READY"
+
+
+class ConfigUpdate(StrEnum):
+    NOT_UPDATING = "NOT_UPDATING"
+    IN_PROGRESS = "IN_PROGRESS"
+    UPDATE_FAILED = "UPDATE_FAILED"
+    UPDATE_CANCELED = "UPDATE_CANCELED"
+
+
+class TelemetryFeature(StrEnum):
+    LOGS = "TELEMETRY_FEATURE_LOGS"
+    TRACES = "TELEMETRY_FEATURE_TRACES"
+    METRICS = "TELEMETRY_FEATURE_METRICS"
+    INFERENCE_TABLE = "TELEMETRY_FEATURE_INFERENCE_TABLE"
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("must be an e-mail address")
+    return text
+
+
+def _not_reserved(name: str) -> str:
+    if name.startswith(RESERVED_PREFIX):
+        raise ValueError(f"must not start with '{RESERVED_PREFIX}', which is reserved for system endpoints")
+    return name
+
+
+EndpointName = Annotated[Name, AfterValidator(_not_reserved)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Tag(WireInput):
+    key: Annotated[Text, Field(min_length=1, max_length=127)]
+    value: Annotated[Text, Field(max_length=255)] = ""
+
+
+class EmailNotifications(WireInput):
+    on_update_failure: tuple[Address, ...] | None = None
+    on_update_success: tuple[Address, ...] | None = None
+
+
+class TelemetryTables(WireInput):
+    logs_table: ShortText | None = None
+    traces_table: ShortText | None = None
+    metrics_table: ShortText | None = None
+    annotations_table: ShortText | None = None
+
+
+class TelemetryInferenceTable(WireInput):
+    name: ShortText | None = None
+    sampling_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class TelemetryConfig(WireInput):
+    """What is exported and where to. `table_names` makes a profile and is not echoed."""
+
+    enabled_telemetry_features: tuple[TelemetryFeature, ...] | None = None
+    inference_table_config: TelemetryInferenceTable | None = None
+    table_names: TelemetryTables | None = None
+    telemetry_profile_id: ShortText | None = None
+
+    @property
+    def names_a_place(self) -> bool:
+        """Without a table or a profile the configuration has no effect, and is not kept."""
+        return self.telemetry_profile_id is not None or bool(
+            self.table_names and self.table_names.model_dump(exclude_none=True)
+        )
+
+
+class CreateEndpoint(WireInput):
+    """The body that creates an endpoint."""
+
+    name: EndpointName
+    config: ConfigInput | None = None
+    ai_gateway: AiGateway | None = None
+    budget_policy_id: ShortText | None = None
+    description: Annotated[Text, Field(max_length=1000)] = ""
+    email_notifications: EmailNotifications | None = None
+    rate_limits: tuple[RateLimit, ...] | None = None
+    route_optimized: bool = False
+    tags: tuple[Tag, ...] = ()
+    telemetry_config: TelemetryConfig | None = None
+
+    @model_validator(mode="after")
+    def _legal_tags(self) -> CreateEndpoint:
+        if len(self.tags) > _MOST_TAGS:
+            raise ValueError(f"'tags' may hold at most {_MOST_TAGS} tags, {len(self.tags)} given")
+        for key, count in Counter(tag.key for tag in self.tags).items():
+            if count > 1:
+                raise ValueError(f"'tags' has the key '{key}' {count} times; each key must be unique")
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_kind_allows(self) -> CreateEndpoint:
+        if self.config is None:
+            return self
+        if self.route_optimized and self.config.kind is not EntityKind.CUSTOM_MODEL:
+            raise ValueError("'route_optimized' is only for endpoints of custom models")
+        feature = self.ai_gateway.only_for_language_models() if self.ai_gateway else None
+        if feature and self.config.kind is EntityKind.CUSTOM_MODEL:
+            raise ValueError(f"'ai_gateway.{feature}' is not for endpoints of custom models")
+        return self
+
+
+class EndpointState(WireOutput):
+    """`update_state` is the older name of `config_update`; both always say the same."""
+
+    ready: Readiness
+    config_update: str
+    update_state: str
+
+    @classmethod
+    def of(cls, ready: Readiness, config_update: str) -> EndpointState:
+        return cls(ready=ready, config_update=config_update, update_state=config_update)
+
+
+class TagOutput(WireOutput):
+    key: str
+    value: str
+
+
+class QueryInfo(WireOutput):
+    endpoint_url: str
+    authorization_details: str
+
+
+class DataPlaneInfo(WireOutput):
+    query_info: QueryInfo
+
+
+class _EndpointOutput(WireOutput):
+    name: str
+    creator: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    id: str
+    state: EndpointState
+    tags: tuple[TagOutput, ...]
+    description: str
+    ai_gateway: AiGateway | None = None
+    budget_policy_id: str | None = None
+    telemetry_config: TelemetryConfig | None = None
+
+
+class EndpointDetail(_EndpointOutput):
+    """One endpoint in full. `config` is the active configuration, `pending_config` the one on its way."""
+
+    config: ConfigOutput | None = None
+    pending_config: PendingConfigOutput | None = None
+    permission_level: PermissionLevel
+    route_optimized: bool
+    endpoint_url: str | None = None
+    data_plane_info: DataPlaneInfo | None = None
+    email_notifications: EmailNotifications | None = None
+
+
+class EndpointSummary(_EndpointOutput):
+    config: ConfigSummary | None = None
+
+
+class EndpointList(WireOutput):
+    endpoints: tuple[EndpointSummary, ...]
+
+
+class Logs(WireOutput):
+    logs: str
+
+
+class EventOutput(WireOutput):
+    """Something that happened; `timestamp` is milliseconds since the epoch."""
+
+    event_type: str
+    status: str
+    message: str
+    timestamp: int
+    served_entity_name: str | None = None
+
+
+class EventList(WireOutput):
+    events: tuple[EventOutput, ...]

@@ -1,0 +1,98 @@
+"""What a place that runs replicas can do. Local processes implement it; a cluster can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class ComputeError(Exception):
+    """A replica could not be started; the message says why."""
+
+
+class ReplicaPhase(StrEnum):
+    """How far a replica has come, as it says itself, or `GONE` when its process is no more."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A model's environment as compute needs it: a key that names it, and its Python."""
+
+    key: str
+    python: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """What to run. `variables` are those the user set on the served entity, secrets resolved."""
+
+    replica_id: str
+    deployment_id: str
+    endpoint: str
+    served_name: str
+    model_path: Path
+    loader_module: str
+    variables: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaProcess:
+    """A running replica. `pid` with `started_at` (kernel start ticks) never names another process."""
+
+    replica_id: str
+    address: str
+    pid: int
+    started_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a replica says of itself, or how it ended. Durations are seconds."""
+
+    phase: ReplicaPhase
+    message: str = ""
+    load_seconds: float | None = None
+    warm_up_seconds: float | None = None
+    batching: bool | None = None
+    imports: tuple[str, ...] = ()
+
+
+class Compute(Protocol):
+    """Starts, watches and stops replicas. Every call may be repeated after a crash of the caller."""
+
+    async def start_replica(self, spec: ReplicaSpec, interpreter: Interpreter) -> ReplicaProcess:
+        """Start a replica; it loads its model from here on. Raises `ComputeError`."""
+
+    def observe(self, replica: ReplicaProcess) -> Observation:
+        """What is known of it now."""
+
+    async def ended(self, replica: ReplicaProcess) -> None:
+        """Return when its process has ended, at once when it has."""
+
+    async def adopt(self, replica: ReplicaProcess) -> bool:
+        """Whether it is alive and answers to its name: one that an earlier control plane started."""
+
+    async def stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
+        """Let it finish what it has, then end it and whatever it started."""
+
+    async def stop_strangers(self, known: frozenset[str]) -> list[str]:
+        """End the replicas that run here and whose ids are not known. Returns their ids."""
+
+    async def release(self, keys_in_use: frozenset[str]) -> None:
+        """Let go of what is kept warm for environments that nobody uses."""
+
+    def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
+        """Have these libraries ready for the next replica of that environment."""
+
+    def log_tail(self, deployment_id: str, replica_id: str, size: int) -> str:
+        """The last `size` bytes of its log, whole lines."""

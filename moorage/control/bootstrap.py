@@ -1,0 +1,77 @@
+"""What the database holds before the first request: schema, workspace id, administrator, its token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from moorage.control.admin_env import TOKEN_VARIABLE, read_admin_env
+from moorage.control.store import identity
+from moorage.control.store.engine import make_sessions, migrate, open_database
+from moorage.control.store.models import Token, User
+from moorage.datadir import DataDirectory
+from moorage.identity.ids import new_token_id, new_user_id, new_workspace_id
+from moorage.identity.tokens import NEVER, new_token, token_digest
+from moorage.settings import Settings
+
+_TOKEN_COMMENT = "made at the first start, kept in admin.env"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCredentials:
+    """The administrator and a token of theirs in plain text. `created`: the token was made just now."""
+
+    user_name: str
+    token: str
+    created: bool
+
+
+def prepare(settings: Settings, data: DataDirectory) -> AdminCredentials:
+    """Bring the database to the newest schema, and make the administrator where there is none.
+
+    The token in `admin.env` is kept as long as it opens the administrator's account; else a new one is made.
+    Safe to run again, also after a death midway.
+
+    Raises:
+        alembic.util.CommandError: the database was made by a newer Moorage.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
+        OSError: `admin.env` is there and cannot be read.
+    """
+    engine = open_database(data.database)
+    now = time.time_ns() // 1_000_000
+    try:
+        migrate(engine)
+        with make_sessions(engine).begin() as session:
+            identity.ensure_workspace_id(session, new_workspace_id())
+            admin = identity.ensure_admin(session, settings.admin_user, user_id=new_user_id(), timestamp=now)
+            kept = _kept_token(session, data, admin, now)
+            if kept is not None:
+                return AdminCredentials(admin.user_name, kept, created=False)
+            text = new_token()
+            identity.insert_token(
+                session,
+                Token(
+                    id=new_token_id(),
+                    digest=token_digest(text),
+                    user_id=admin.id,
+                    comment=_TOKEN_COMMENT,
+                    creation_time=now,
+                    expiry_time=NEVER,
+                ),
+            )
+            return AdminCredentials(admin.user_name, text, created=True)
+    finally:
+        engine.dispose()
+
+
+def _kept_token(session: Session, data: DataDirectory, admin: User, now: int) -> str | None:
+    try:
+        token = read_admin_env(data.admin_env).get(TOKEN_VARIABLE)
+    except FileNotFoundError:
+        return None
+    if not token:
+        return None
+    principal = identity.principal_by_digest(session, token_digest(token), now)
+    return token if principal is not None and principal.id == admin.id else None

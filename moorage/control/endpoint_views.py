@@ -1,0 +1,180 @@
+"""From rows to what the API shows of an endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moorage.api.ai_gateway import AiGateway
+from moorage.api.configs import (
+    AutoCaptureOutput,
+    ConfigOutput,
+    ConfigSummary,
+    PendingConfigOutput,
+    TrafficConfig,
+)
+from moorage.api.endpoints import (
+    DataPlaneInfo,
+    EmailNotifications,
+    EndpointDetail,
+    EndpointState,
+    EndpointSummary,
+    EventOutput,
+    PermissionLevel,
+    QueryInfo,
+    Readiness,
+    TagOutput,
+    TelemetryConfig,
+)
+from moorage.api.served_entities import (
+    CustomModelSpec,
+    DeploymentState,
+    ServedEntityOutput,
+    ServedEntitySummary,
+    ServedModelOutput,
+    ServedModelSummary,
+)
+from moorage.control.dependencies import Site
+from moorage.control.lifecycle import DeploymentPhase, wire_state
+from moorage.control.store.models import Config, Deployment, Endpoint, Event
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRows:
+    """An endpoint with the configurations and deployments that its answers are made of."""
+
+    endpoint: Endpoint
+    active: Config | None
+    pending: Config | None
+    deployments: Mapping[str, Deployment]
+
+    def served(self, config: Config) -> list[Deployment]:
+        """The deployments of a configuration, in its order."""
+        return [self.deployments[entity["deployment_id"]] for entity in config.body["served_entities"]]
+
+
+def readiness(rows: EndpointRows) -> Readiness:
+    """READY when every served entity of the active configuration is."""
+    if rows.active is None:
+        return Readiness.NOT_READY
+    ready = all(deployment.phase == DeploymentPhase.READY for deployment in rows.served(rows.active))
+    return Readiness.READY if ready else Readiness.NOT_READY
+
+
+def detail(rows: EndpointRows, level: PermissionLevel, site: Site) -> EndpointDetail:
+    """The endpoint in full, as a caller with `level` on it sees it."""
+    endpoint = rows.endpoint
+    url = f"{site.base_url}/{site.workspace_id}/serving-endpoints/{endpoint.name}/invocations"
+    notifications = endpoint.email_notifications
+    return EndpointDetail(
+        **_common(rows),
+        config=_config(rows, rows.active) if rows.active else None,
+        pending_config=_pending_config(rows, rows.pending) if rows.pending else None,
+        permission_level=level,
+        route_optimized=endpoint.route_optimized,
+        endpoint_url=url if endpoint.route_optimized else None,
+        data_plane_info=_data_plane_info(endpoint, url) if endpoint.route_optimized else None,
+        email_notifications=EmailNotifications.model_validate(notifications) if notifications else None,
+    )
+
+
+def summary(rows: EndpointRows) -> EndpointSummary:
+    """The endpoint as an element of the list."""
+    config = None
+    if rows.active is not None:
+        specs = [CustomModelSpec.model_validate(deployment.spec) for deployment in rows.served(rows.active)]
+        config = ConfigSummary(
+            served_entities=tuple(
+                ServedEntitySummary(name=s.name, entity_name=s.entity_name, entity_version=s.entity_version)
+                for s in specs
+            ),
+            served_models=tuple(
+                ServedModelSummary(name=s.name, model_name=s.entity_name, model_version=s.entity_version)
+                for s in specs
+            ),
+        )
+    return EndpointSummary(**_common(rows), config=config)
+
+
+def event_output(event: Event) -> EventOutput:
+    return EventOutput(
+        event_type=event.event_type,
+        status=event.status,
+        message=event.message,
+        timestamp=event.timestamp,
+        served_entity_name=event.served_name,
+    )
+
+
+def _common(rows: EndpointRows) -> dict[str, Any]:
+    endpoint = rows.endpoint
+    telemetry = endpoint.telemetry_config
+    return {
+        "name": endpoint.name,
+        "creator": endpoint.creator,
+        "creation_timestamp": endpoint.creation_timestamp,
+        "last_updated_timestamp": endpoint.last_updated_timestamp,
+        "id": endpoint.id,
+        "state": EndpointState.of(readiness(rows), endpoint.config_update),
+        "tags": tuple(TagOutput.model_validate(tag) for tag in endpoint.tags),
+        "description": endpoint.description,
+        "ai_gateway": AiGateway.model_validate(endpoint.ai_gateway) if endpoint.ai_gateway else None,
+        "budget_policy_id": endpoint.budget_policy_id,
+        "telemetry_config": TelemetryConfig.model_validate(telemetry) if telemetry else None,
+    }
+
+
+def _config(rows: EndpointRows, config: Config) -> ConfigOutput:
+    entities = tuple(_served_entity(deployment) for deployment in rows.served(config))
+    capture = config.body.get("auto_capture_config")
+    return ConfigOutput(
+        served_entities=entities,
+        served_models=tuple(ServedModelOutput.of(entity) for entity in entities),
+        traffic_config=TrafficConfig.model_validate(config.body["traffic_config"]),
+        auto_capture_config=AutoCaptureOutput.model_validate(capture) if capture else None,
+        config_version=config.version,
+    )
+
+
+def _pending_config(rows: EndpointRows, config: Config) -> PendingConfigOutput:
+    return PendingConfigOutput(**dict(_config(rows, config)), start_time=config.start_time)
+
+
+def _served_entity(deployment: Deployment) -> ServedEntityOutput:
+    spec = CustomModelSpec.model_validate(deployment.spec)
+    fields = spec.model_dump(exclude={"burst_scaling_enabled"}, exclude_none=True)
+    if not spec.environment_vars:
+        del fields["environment_vars"]
+    return ServedEntityOutput(
+        **fields,
+        creator=deployment.creator,
+        creation_timestamp=deployment.creation_timestamp,
+        state=_deployment_state(deployment),
+    )
+
+
+def _deployment_state(deployment: Deployment) -> DeploymentState:
+    state = wire_state(DeploymentPhase(deployment.phase))
+    if state == "DEPLOYMENT_READY":
+        message = ""
+    elif state == "DEPLOYMENT_CREATING":
+        message = deployment.message or "Creating"
+    else:
+        message = deployment.message
+    return DeploymentState(deployment=state, deployment_state_message=message)
+
+
+def _data_plane_info(endpoint: Endpoint, url: str) -> DataPlaneInfo:
+    """`authorization_details` is a JSON document in a string, which clients send back as it is."""
+    details = [
+        {
+            "type": "workspace_permission",
+            "object_type": "serving-endpoints",
+            "object_path": f"/serving-endpoints/{endpoint.id}",
+            "actions": ["query_inference_endpoint"],
+        }
+    ]
+    query = QueryInfo(endpoint_url=url, authorization_details=json.dumps(details))
+    return DataPlaneInfo(query_info=query)

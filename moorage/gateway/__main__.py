@@ -1,0 +1,75 @@
+"""`python -m moorage.gateway --fd N --worker I`: one gateway worker on an inherited listening socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+import uvloop
+
+from moorage.datadir import DataDirectory
+from moorage.gateway.app import Gateway, sweep_for_ever
+from moorage.gateway.following import ControlPlaneFollower, load_snapshot
+from moorage.gateway.proxy import Upstreams
+from moorage.gateway.routing import RoutingTable
+from moorage.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(settings: Settings, data: DataDirectory) -> AsyncIterator[Gateway]:
+    """The application with its background tasks."""
+    table = RoutingTable()
+    load_snapshot(data.snapshot, table)
+    upstreams = Upstreams(settings, data)
+    follower = ControlPlaneFollower(table, upstreams.control_session())
+    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(sweep_for_ever(table))]
+    try:
+        yield Gateway(settings, table, upstreams, follower.report)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await upstreams.close()
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM, then drain."""
+    async with running_gateway(settings, DataDirectory(settings.data_dir)) as app:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(settings.drain_seconds) or None,
+            backlog=2048,
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--worker", type=int, default=0)
+    arguments = parser.parse_args()
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    listener = socket.socket(fileno=arguments.fd)
+    uvloop.run(serve(settings, listener))
+
+
+if __name__ == "__main__":
+    main()

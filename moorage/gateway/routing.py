@@ -1,0 +1,216 @@
+"""The gateway's live view of the routing snapshot: endpoints with their links, tokens with their principals."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+
+from moorage.api.errors import ApiError, InvalidToken, PermissionDenied, ResourceDoesNotExist, Unauthenticated
+from moorage.api.routing import (
+    EndpointChange,
+    EndpointRoute,
+    Principal,
+    ReplicaRoute,
+    RoutingChange,
+    RoutingSnapshot,
+    ServedRoute,
+    TokenChange,
+)
+from moorage.gateway.transport import ReplicaLink
+
+_LINK_LINGER_SECONDS = 600.0  # a replica that left the routing may still be answering its last requests
+_REMEMBERED_CREDENTIALS = 10_000
+
+
+class Served:
+    """A served entity and the links to its replicas."""
+
+    __slots__ = ("header", "links", "name", "queued")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.header = (b"served-model-name", name.encode())
+        self.links: list[ReplicaLink] = []
+        self.queued = 0
+
+    def pick(self, avoid: ReplicaLink | None) -> ReplicaLink | None:
+        """The link with the fewest outstanding requests, not `avoid`; one that cannot be reached comes last."""
+        links = self.links
+        if len(links) == 1:
+            return links[0] if links[0] is not avoid else None
+        best: ReplicaLink | None = None
+        for link in links:
+            if link is avoid:
+                continue
+            if best is None or _burden(link) < _burden(best):
+                best = link
+        return best
+
+
+def _burden(link: ReplicaLink) -> tuple[bool, int]:
+    return link.unreachable_since is not None, link.outstanding
+
+
+class Endpoint:
+    """An endpoint and its served entities."""
+
+    __slots__ = ("_weights", "route", "served")
+
+    def __init__(self, route: EndpointRoute, served: list[Served]) -> None:
+        self.route = route
+        self.served = {one.name: one for one in served}
+        shares = [(self.served[one.name], one.traffic_percentage) for one in route.served]
+        self._weights = [(one, share) for one, share in shares if share > 0]
+
+    def draw(self) -> Served:
+        """One served entity, drawn by its share of the traffic.
+
+        Raises:
+            ResourceDoesNotExist: no entity takes traffic.
+        """
+        if len(self._weights) == 1:
+            return self._weights[0][0]
+        point = random.random() * sum(share for _, share in self._weights)
+        for one, share in self._weights:
+            point -= share
+            if point < 0:
+                return one
+        raise ResourceDoesNotExist(f"No served entity of endpoint '{self.route.name}' takes traffic.")
+
+    def named(self, name: str) -> Served:
+        """The served entity called `name`, whatever its share.
+
+        Raises:
+            ResourceDoesNotExist: there is none.
+        """
+        try:
+            return self.served[name]
+        except KeyError:
+            raise ResourceDoesNotExist(
+                f"Served model '{name}' of endpoint '{self.route.name}' does not exist."
+            ) from None
+
+
+class RoutingTable:
+    """Endpoints by name and tokens by digest, changed by what the control plane sends."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, Endpoint] = {}
+        self.loaded = False
+        self._tokens: dict[str, Principal] = {}
+        self._links: dict[str, ReplicaLink] = {}
+        self._leaving: dict[str, tuple[ReplicaLink, float]] = {}
+        self._credentials: dict[bytes, Principal] = {}
+        self._changed = asyncio.Event()
+
+    def apply(self, change: RoutingChange) -> None:
+        """Take one change in."""
+        self.loaded = True
+        if isinstance(change, RoutingSnapshot):
+            self._tokens = dict(change.tokens)
+            self._credentials.clear()
+            for name in self.endpoints.keys() - change.endpoints.keys():
+                self._replace(name, None)
+            for name, route in change.endpoints.items():
+                self._replace(name, route)
+        elif isinstance(change, EndpointChange):
+            self._replace(change.name, change.route)
+        elif isinstance(change, TokenChange):
+            self._credentials.clear()
+            if change.principal is None:
+                self._tokens.pop(change.digest, None)
+            else:
+                self._tokens[change.digest] = change.principal
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self, seconds: float) -> None:
+        """Wait for the next change, at most that long."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def principal(self, authorization: bytes | None) -> Principal:
+        """Whose credential the `Authorization` header holds.
+
+        Raises:
+            Unauthenticated: no credential, or one of an unknown kind.
+            InvalidToken: an unknown, revoked or expired token.
+        """
+        if authorization is None:
+            raise Unauthenticated()
+        principal = self._credentials.get(authorization)
+        if principal is None:
+            principal = self._tokens.get(hashlib.sha256(_token_of(authorization)).hexdigest())
+            if principal is None:
+                raise InvalidToken()
+            if len(self._credentials) >= _REMEMBERED_CREDENTIALS:
+                self._credentials.clear()
+            self._credentials[authorization] = principal
+        if principal.expiry_time != -1 and principal.expiry_time <= time.time() * 1000:
+            raise InvalidToken()
+        return principal
+
+    def sweep(self, now: float) -> None:
+        """Fail requests whose time is over, and drop links that have left and have nothing to wait for."""
+        for replica_id, (link, left) in list(self._leaving.items()):
+            if link.outstanding == 0 or now - left > _LINK_LINGER_SECONDS:
+                link.close()
+                del self._leaving[replica_id]
+        for link in (*self._links.values(), *(link for link, _ in self._leaving.values())):
+            link.expire(now)
+
+    def _replace(self, name: str, route: EndpointRoute | None) -> None:
+        old = self.endpoints.pop(name, None)
+        wanted: dict[str, ReplicaRoute] = {}
+        if route is not None:
+            entities = [self._served(entity, old) for entity in route.served]
+            self.endpoints[name] = Endpoint(route, entities)
+            wanted = {replica.id: replica for entity in route.served for replica in entity.replicas}
+        if old is not None:
+            for entity in old.route.served:
+                for replica in entity.replicas:
+                    link = self._links.get(replica.id)
+                    if replica.id not in wanted and link is not None:
+                        del self._links[replica.id]
+                        self._leaving[replica.id] = (link, time.monotonic())
+
+    def _served(self, entity: ServedRoute, old: Endpoint | None) -> Served:
+        # An entity that stays keeps its count of queued requests, which its waiting requests will lower.
+        served = old.served[entity.name] if old is not None and entity.name in old.served else Served(entity.name)
+        served.links = [self._link(replica) for replica in entity.replicas]
+        return served
+
+    def _link(self, replica: ReplicaRoute) -> ReplicaLink:
+        link = self._links.get(replica.id)
+        if link is None or link.address != replica.address:
+            link = self._links[replica.id] = ReplicaLink(replica.id, replica.address)
+        return link
+
+
+def _token_of(authorization: bytes) -> bytes:
+    scheme, _, credential = authorization.partition(b" ")
+    credential = credential.strip()
+    kind = scheme.lower()
+    if kind == b"bearer" and credential:
+        return credential
+    if kind == b"basic":
+        try:
+            user, _, secret = b64decode(credential, validate=True).partition(b":")
+        except (Base64Error, ValueError):
+            raise Unauthenticated() from None
+        if user == b"token" and secret:
+            return secret
+    raise Unauthenticated()
+
+
+def missing_right(principal: Principal, level: str, endpoint: str) -> ApiError:
+    """The refusal that names who, which level and what."""
+    return PermissionDenied(
+        f"User '{principal.user_name}' does not have {level} permission on serving endpoint '{endpoint}'."
+    )

@@ -1,0 +1,198 @@
+"""The MLflow model registry as the control plane sees it: does a version exist, and where are its files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moorage.api.errors import (
+    InternalError,
+    InvalidParameterValue,
+    ResourceDoesNotExist,
+    TemporarilyUnavailable,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_logger = logging.getLogger(__name__)
+
+_READY = "READY"
+_MODEL_FILE = "MLmodel"
+# A request of a user waits for these, so MLflow's own minutes of patience are too much.
+_HTTP_LIMITS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.5",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a registered model. `status` is MLflow's, `source` where its files were logged."""
+
+    name: str
+    version: str
+    status: str = _READY
+    status_message: str = ""
+    source: str = ""
+    run_id: str | None = None
+
+    def require_ready(self) -> None:
+        """
+        Raises:
+            InvalidParameterValue: the registry has not finished with this version, or failed to make it.
+        """
+        if self.status != _READY:
+            reason = f": {self.status_message}" if self.status_message else ""
+            raise InvalidParameterValue(
+                f"Version {self.version} of registered model '{self.name}' must have status READY to be served, "
+                f"it has {self.status}{reason}"
+            )
+
+
+class ModelRegistry(Protocol):
+    """What serving needs of a registry. Names are `model` or `catalog.schema.model`."""
+
+    def model_version(self, name: str, version: str) -> ModelVersion:
+        """Look a version up, whatever its status.
+
+        Raises:
+            ResourceDoesNotExist: no such model or version.
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+    def download(self, name: str, version: str, destination: Path) -> Path:
+        """Put the model's folder at `destination`, complete or not at all, and return that path.
+
+        Raises:
+            ResourceDoesNotExist: no such model or version, or its files are gone.
+            InvalidParameterValue: the version's files are no MLflow model.
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+
+class MlflowRegistry:
+    """The registry behind an MLflow tracking URI. MLflow is imported by the first call: it takes seconds.
+
+    MLflow reads its credential and time limits from the environment, so they are set in this process's.
+    Children of the control plane get an environment of their own, without them.
+    """
+
+    def __init__(self, tracking_uri: str, token: Callable[[], str | None]) -> None:
+        self._tracking_uri = tracking_uri
+        self._token = token
+
+    def model_version(self, name: str, version: str) -> ModelVersion:
+        with self._failures_of(name, version):
+            found: Any = self._client().get_model_version(name, version)
+        return ModelVersion(
+            name=name,
+            version=version,
+            status=str(found.status),
+            status_message=str(found.status_message or ""),
+            source=str(found.source or ""),
+            run_id=found.run_id or None,
+        )
+
+    def download(self, name: str, version: str, destination: Path) -> Path:
+        if destination.is_dir():
+            return destination
+        destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(destination), dir=destination.parent))
+        try:
+            model = self._fetch(name, version, unfinished)
+            if not (model / _MODEL_FILE).is_file():
+                raise InvalidParameterValue(
+                    f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
+                    "register the folder that an MLflow flavor's log_model wrote"
+                )
+            _move_into_place(model, destination)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return destination
+
+    def _fetch(self, name: str, version: str, folder: Path) -> Path:
+        with self._failures_of(name, version):
+            uri = self._client().get_model_version_download_uri(name, version)
+            import mlflow.artifacts
+
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self._tracking_uri
+                )
+            )
+
+    def _client(self) -> MlflowClient:
+        for variable, value in _HTTP_LIMITS.items():
+            os.environ.setdefault(variable, value)
+        token = self._token()
+        if token is None:
+            os.environ.pop("MLFLOW_TRACKING_TOKEN", None)
+        else:
+            os.environ["MLFLOW_TRACKING_TOKEN"] = token
+
+        import mlflow
+
+        # Sources such as `models:/m-...` are resolved by MLflow through the process-wide URI.
+        mlflow.set_tracking_uri(self._tracking_uri)
+        return mlflow.MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri)
+
+    @contextmanager
+    def _failures_of(self, name: str, version: str) -> Iterator[None]:
+        """Turn MLflow's failures into ours."""
+        import mlflow.exceptions
+        import requests
+
+        try:
+            yield
+        except mlflow.exceptions.MlflowException as error:
+            code = str(error.error_code)
+            if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+                raise ResourceDoesNotExist(
+                    f"Version {version} of registered model '{name}' does not exist in the model registry"
+                ) from error
+            if code == "INVALID_PARAMETER_VALUE":
+                raise InvalidParameterValue(
+                    f"The model registry refused version {version} of model '{name}': {error.message}"
+                ) from error
+            if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+                _logger.exception("MLflow at %s refused the server's own credential", self._tracking_uri)
+                raise InternalError("The model registry refused the server's credential") from error
+            _logger.warning("MLflow at %s failed: %s", self._tracking_uri, error)
+            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+        except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            _logger.warning("MLflow at %s cannot be reached: %s", self._tracking_uri, error)
+            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+
+
+def discard_unfinished_downloads(folder: Path) -> None:
+    """Remove what downloads that were killed left in `folder`. Only when none is running."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+_UNFINISHED = ".unfinished-"
+
+
+def _unfinished_prefix(destination: Path) -> str:
+    return f"{_UNFINISHED}{destination.name}-"
+
+
+def _move_into_place(model: Path, destination: Path) -> None:
+    try:
+        model.rename(destination)
+    except OSError:
+        # Another download of the same version was first; its files are the same.
+        if not destination.is_dir():
+            raise

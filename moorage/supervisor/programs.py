@@ -1,0 +1,73 @@
+"""The programs `moorage serve` runs, and what each may see of the server's environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from moorage.datadir import DataDirectory
+from moorage.settings import Settings
+from moorage.supervisor.child import ChildSpec
+
+# A client's configuration in the shell that starts the server; inside it would send us to another server.
+_CLIENT_PREFIXES = ("DATABRICKS_", "MLFLOW_TRACKING_", "MLFLOW_REGISTRY_URI")
+# What builds of environments read, with credentials of package indexes in it.
+_BUILD_PREFIXES = ("UV_", "PIP_", "MOORAGE_ENV_")
+# How control plane and gateway sign in at an MLflow server that is not the embedded one.
+_MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY", "APIKEY")
+
+
+def control_spec(settings: Settings, environ: Mapping[str, str] | None = None) -> ChildSpec:
+    """The control plane. It alone decrypts secrets and builds environments, so it keeps what those need."""
+    environ = os.environ if environ is None else environ
+    visible = {**_inherited(environ), **_mlflow_credentials(settings, environ), **settings.to_environment()}
+    return ChildSpec("control", (sys.executable, "-m", "moorage.control"), visible)
+
+
+def gateway_specs(
+    settings: Settings, descriptors: Sequence[int], environ: Mapping[str, str] | None = None
+) -> list[ChildSpec]:
+    """One gateway worker a descriptor of a listening socket, without secrets or build settings."""
+    environ = os.environ if environ is None else environ
+    inherited = {**_without_secrets(_inherited(environ)), **_mlflow_credentials(settings, environ)}
+    own = {k: v for k, v in settings.to_environment().items() if not k.startswith(_BUILD_PREFIXES)}
+    return [
+        ChildSpec(
+            f"gateway-{index}",
+            (sys.executable, "-m", "moorage.gateway", "--fd", str(descriptor), "--worker", str(index)),
+            {**inherited, **own},
+            (descriptor,),
+        )
+        for index, descriptor in enumerate(descriptors)
+    ]
+
+
+def mlflow_spec(settings: Settings, data: DataDirectory, environ: Mapping[str, str] | None = None) -> ChildSpec:
+    """The embedded MLflow server, which gets nothing of ours but its folder and its socket."""
+    inherited = _without_secrets(_inherited(os.environ if environ is None else environ))
+    command = [sys.executable, "-m", "moorage.supervisor.mlflow_server", str(data.mlflow)]
+    command += [str(data.mlflow_socket), "--workers", str(settings.mlflow_workers)]
+    for origin in dict.fromkeys((settings.base_url, settings.local_url)):
+        command += ["--origin", origin]
+    return ChildSpec("mlflow", tuple(command), {k: v for k, v in inherited.items() if not k.startswith("MOORAGE_")})
+
+
+def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {k: v for k, v in environ.items() if not k.startswith(_CLIENT_PREFIXES)}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _mlflow_credentials(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    if settings.mlflow_uri is None:
+        return {}
+    return {name: environ[name] for name in _MLFLOW_CREDENTIALS if name in environ}
+
+
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        k: v
+        for k, v in environ.items()
+        if not k.startswith(_BUILD_PREFIXES) and not any(word in k.upper() for word in _SECRET_WORDS)
+    }
