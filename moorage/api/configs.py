@@ -21,7 +21,7 @@ from moorage.api.served_entities import (
     ServedModelOutput,
     ServedModelSummary,
 )
-from moorage.api.wire import Count, WireInput, WireOutput, missing_field
+from moorage.api.wire import Count, Text, WireInput, WireOutput, missing_field
 
 _MOST_ENTITIES = 15
 _TABLE_PART = re.compile(r"[^\s./\\\x00-\x1f\x7f]{1,255}")
@@ -33,14 +33,14 @@ def _table_part(text: str) -> str:
     return text
 
 
-TablePart = Annotated[str, AfterValidator(_table_part)]
+TablePart = Annotated[Text, AfterValidator(_table_part)]
 
 
 class RouteInput(WireInput):
     """The share of one served entity, under its newer or its older key."""
 
-    served_entity_name: str | None = None
-    served_model_name: str | None = None
+    served_entity_name: Text | None = None
+    served_model_name: Text | None = None
     traffic_percentage: Annotated[Count, Field(le=100)]
 
     @model_validator(mode="after")

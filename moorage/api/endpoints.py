@@ -65,7 +65,7 @@ def _not_reserved(name: str) -> str:
 
 
 EndpointName = Annotated[Name, AfterValidator(_not_reserved)]
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[Text, AfterValidator(_address)]
 
 
 class Tag(WireInput):

@@ -58,7 +58,7 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-SecretReference = Annotated[str, AfterValidator(_reference)]
+SecretReference = Annotated[Text, AfterValidator(_reference)]
 
 
 class _Credentials(WireInput):

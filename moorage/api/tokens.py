@@ -16,7 +16,7 @@ class CreateToken(WireInput):
 
     comment: Annotated[Text, Field(max_length=1000)] = ""
     lifetime_seconds: Annotated[Count, Field(gt=0, le=_LONGEST_LIFETIME_SECONDS)] | None = None
-    scopes: tuple[str, ...] | None = None
+    scopes: tuple[Text, ...] | None = None
 
     @field_validator("scopes")
     @classmethod

@@ -58,9 +58,12 @@ def error_from(problems: Sequence[Mapping[str, Any]]) -> ApiError:
         rule = str(context.get("error", problem["msg"]))
     elif kind in ("enum", "literal_error"):
         rule = f"must be one of {context['expected']}"
+    elif kind.endswith(("too_long", "too_short")):
+        unit = "characters" if isinstance(problem.get("input"), str) else "entries"
+        bound = "at most" if kind.endswith("too_long") else "at least"
+        rule = f"must have {bound} {context.get('max_length', context.get('min_length'))} {unit}"
     else:
-        rule = str(problem["msg"]).replace("Input should", "must").replace("String should", "must")
-        rule = rule.removeprefix("List should ").removeprefix("Tuple should ")
+        rule = str(problem["msg"]).replace("Input should", "must")
     subject = f"Invalid value for '{path}'" if path else "Invalid request"
     return InvalidParameterValue(f"{subject}: {rule}")
 

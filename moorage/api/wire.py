@@ -44,7 +44,10 @@ def missing_field(field: str) -> PydanticCustomError:
     return PydanticCustomError(MISSING_FIELD, "Missing required field '{field}'", {"field": field})
 
 
-def _no_nul(text: str) -> str:
+def _storable(text: str) -> str:
+    """JSON can spell text that no database keeps: a NUL, and halves of surrogate pairs."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("string_unicode", "Expected valid Unicode text")
     if "\x00" in text:
         raise ValueError("must not contain a NUL character")
     return text
@@ -74,7 +77,7 @@ def name_from(text: str, suffix: str = "") -> str:
     return legal[: min(kept, _LONGEST_NAME - len(suffix))] + legal[kept:]
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 ShortText = Annotated[Text, Field(min_length=1, max_length=255)]
 Name = Annotated[str, AfterValidator(check_name)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=INT64_MAX)]

@@ -24,11 +24,7 @@ def service_log(data: DataDirectory, deployment_id: str) -> str:
     folder = data.deployment(deployment_id)
     build = data.build_log(deployment_id)
     files = sorted((path for path in folder.glob("*.log") if path != build), key=_last_written)
-    lines: list[str] = []
-    for path in files:
-        tag = path.stem[:_TAG_LENGTH]
-        lines += (f"[{tag}] {line}\n" for line in tail(path, LOG_BYTES // len(files)).splitlines())
-    return _last_bytes("".join(lines), LOG_BYTES)
+    return "".join(_tagged_tail(path, LOG_BYTES // len(files)) for path in files)
 
 
 def tail(path: Path, limit: int) -> str:
@@ -43,9 +39,11 @@ def tail(path: Path, limit: int) -> str:
     return _whole_lines(text, cut=size > limit)
 
 
-def _last_bytes(text: str, limit: int) -> str:
-    encoded = text.encode()
-    return text if len(encoded) <= limit else _whole_lines(encoded[-limit:], cut=True)
+def _tagged_tail(path: Path, limit: int) -> str:
+    """As many last lines as fit in `limit` bytes with their tags."""
+    tag = path.stem[:_TAG_LENGTH]
+    text = "".join(f"[{tag}] {line}\n" for line in tail(path, limit).split("\n") if line).encode()
+    return _whole_lines(text[-limit:], cut=len(text) > limit)
 
 
 def _whole_lines(text: bytes, *, cut: bool) -> str:

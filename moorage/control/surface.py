@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from typing import cast
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,19 +73,21 @@ def _failure(error: Exception, request_id: str, scope: Scope) -> ApiError:
     return InternalError(f"Internal error; request id {request_id}", details=details)
 
 
-def _answer(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+def _answer(error: ApiError) -> Response:
+    # Escaped to ASCII: a message may quote a field's name, which may hold what UTF-8 cannot.
+    text = json.dumps(error.body())
+    return Response(text, status_code=error.status, headers=error.headers, media_type="application/json")
 
 
-async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_api_error(_request: Request, error: Exception) -> Response:
     return _answer(cast(ApiError, error))
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     return _answer(error_from(cast(RequestValidationError, error).errors()))
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     if cast(HTTPException, error).status_code in (404, 405):
         path = request.state.requested_path
         return _answer(EndpointNotFound(f"No API found for '{request.method} {path}'"))

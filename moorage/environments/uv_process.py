@@ -21,6 +21,7 @@ from moorage.settings import Settings, scrubbed_environment
 MAX_REASON_CHARACTERS = 2000
 _KEPT_ERROR_LINES = 200
 _CHUNK_BYTES = 64 * 1024
+_KILLED_SECONDS = 5  # a process that left the group may hold the pipes open
 
 # A server's own choice of interpreter must not decide a model's; publishing is nothing that a build does.
 _DROPPED = {"UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT"}
@@ -130,11 +131,13 @@ async def run_command(
             _feed(process.stdin, stdin),
         )
         status = await process.wait()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    except BaseException:
+        # The command itself may have ended while what it started still writes: the group is what counts.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _KILLED_SECONDS)
+        raise
     return Finished(status, output.decode(errors="replace"), tuple(last_lines))
 
 

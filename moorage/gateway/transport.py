@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from moorage.replica import frames
 
@@ -38,9 +38,7 @@ class _Protocol(asyncio.Protocol):
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=1 << 30)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its bases
 
     def write(self, frame: bytes) -> None:
         if not self._unsent:

@@ -18,7 +18,7 @@ from moorage.supervisor.restart import GiveUp, RestartLimits, after_death, first
 
 logger = logging.getLogger("moorage.supervisor")
 
-_LAST_OUTPUT_SECONDS = 1.0
+_LAST_OUTPUT_SECONDS = 0.2
 _CANNOT_START = 127
 
 

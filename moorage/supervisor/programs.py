@@ -51,7 +51,9 @@ def mlflow_spec(settings: Settings, data: DataDirectory, environ: Mapping[str, s
     command += [str(data.mlflow_socket), "--workers", str(settings.mlflow_workers)]
     for origin in dict.fromkeys((settings.base_url, settings.local_url)):
         command += ["--origin", origin]
-    return ChildSpec("mlflow", tuple(command), {k: v for k, v in inherited.items() if not k.startswith("MOORAGE_")})
+    visible = {k: v for k, v in inherited.items() if not k.startswith("MOORAGE_")}
+    # Its warnings are about its own code, nothing that who runs this server could act on.
+    return ChildSpec("mlflow", tuple(command), {**visible, "PYTHONWARNINGS": "ignore"})
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import shlex
 import sys
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     data = DataDirectory(settings.data_dir)
     with held(data) as lock:
         try:
@@ -83,4 +85,5 @@ def _is_loopback(host: str) -> bool:
 
 def _announce(settings: Settings) -> None:
     print(f"Moorage is ready at {settings.base_url}", flush=True)
-    print(f'Connect with: eval "$(moorage env --data-dir {settings.data_dir})"', file=sys.stderr, flush=True)
+    command = f"moorage env --data-dir {shlex.quote(str(settings.data_dir))}"
+    print(f'Connect with: eval "$({command})"', file=sys.stderr, flush=True)

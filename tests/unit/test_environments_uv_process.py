@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -105,24 +107,30 @@ def test_error_lines_arrive_one_by_one_however_long_they_are():
     assert finished.error_lines == tuple(seen)
 
 
-def test_cancelling_kills_the_whole_process_group():
-    async def cancel_once_it_runs() -> int:
-        child: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        command = ["sh", "-c", "sleep 600 & echo $! >&2; wait"]
+@pytest.mark.parametrize("script", ["sleep 600 & echo $! >&2; wait", "sleep 600 & echo $! >&2"])
+def test_cancelling_kills_the_whole_process_group_even_when_its_leader_has_ended(script):
+    async def cancel_once_it_runs() -> None:
+        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        command = ["sh", "-c", script]
         task = asyncio.create_task(
-            run_command(command, ENVIRONMENT, on_line=lambda line: child.set_result(int(line)))
+            run_command(command, ENVIRONMENT, on_line=lambda line: started.set_result(int(line)))
         )
-        pid = await child
-        assert is_running(pid)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        async with asyncio.timeout(10):
-            while is_running(pid):  # noqa: ASYNC110 - the kernel tells nobody when a grandchild is gone
-                await asyncio.sleep(0.01)
-        return pid
+        grandchild = await started
+        try:
+            assert is_running(grandchild)
+            task.cancel()
+            await asyncio.wait({task}, timeout=20)
+            assert task.cancelled()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    while is_running(grandchild):  # noqa: ASYNC110 - nobody is told when a grandchild ends
+                        await asyncio.sleep(0.01)
+            assert not is_running(grandchild)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(grandchild, signal.SIGKILL)
 
-    assert not is_running(asyncio.run(cancel_once_it_runs()))
+    asyncio.run(cancel_once_it_runs())
 
 
 def test_command_that_cannot_be_started_is_a_build_error():

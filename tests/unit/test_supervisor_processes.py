@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import moorage
 from moorage.supervisor.linux import is_running, read_stat
 from moorage.supervisor.sockets import listen
 
@@ -96,6 +97,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, json.dumps(plan), str(folder)],
                 cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(Path(moorage.__file__).parents[1])},
                 pass_fds=fds,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -236,6 +238,7 @@ def test_a_forced_end_kills_recorded_replicas_but_no_stranger_with_a_reused_id(
         (damaged / "status.json").write_text("{")
         server.wait_for_start("control")
         server.signal()
+        until(lambda: server.journal("asked"), "the first signal to arrive")
         server.signal()
         assert server.exit_status() == 0
         assert replica.wait(DEADLINE_SECONDS) == -signal.SIGKILL
@@ -323,6 +326,7 @@ def test_connections_wait_while_a_worker_is_started_again(start: Callable[..., S
     listener.close()
     first = server.wait_for_start("gateway-0")
     os.kill(first, signal.SIGKILL)
+    until(lambda: not is_running(first), "the worker to be gone")
     for _ in range(5):
         with socket.create_connection(address, DEADLINE_SECONDS) as connection:
             assert int(connection.recv(32)) != first

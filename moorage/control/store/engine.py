@@ -22,17 +22,17 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 Sessions = sessionmaker[Session]
 
 
-def open_database(location: str | Path) -> Engine:
+def open_database(location: str | Path, *, busy_seconds: float = _BUSY_SECONDS) -> Engine:
     """An engine for an SQLAlchemy URL, or for the SQLite file at a path.
 
-    SQLite runs in WAL with foreign keys, waits up to five seconds for a lock, and takes the write lock when a
-    transaction begins, so that one that reads and then writes cannot lose to another between the two.
+    SQLite runs in WAL with foreign keys, waits up to `busy_seconds` for a lock, and takes the write lock when
+    a transaction begins, so that one that reads and then writes cannot lose to another between the two.
     """
     url = f"sqlite:///{location}" if isinstance(location, Path) else location
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
     # One connection for each thread that serves requests, and some for the reconciler.
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=16, max_overflow=48)
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, pool_size=16, max_overflow=48)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
