@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from moorage.api.routing import Principal
+from moorage.asgi import serve_until_signal
 from moorage.compute.local import LocalCompute
 from moorage.control.app import ControlDependencies, create_app
 from moorage.control.publisher import RoutingPublisher
@@ -82,7 +83,7 @@ async def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=2,
     )  # fmt: skip
     try:
-        await uvicorn.Server(config).serve()
+        await serve_until_signal(config)
     finally:
         await reconciler.close(min(settings.drain_seconds, _STOP_DRAIN_SECONDS))
         engine.dispose()

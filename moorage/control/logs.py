@@ -42,8 +42,12 @@ def tail(path: Path, limit: int) -> str:
 def _tagged_tail(path: Path, limit: int) -> str:
     """As many last lines as fit in `limit` bytes with their tags."""
     tag = path.stem[:_TAG_LENGTH]
-    text = "".join(f"[{tag}] {line}\n" for line in tail(path, limit).split("\n") if line).encode()
-    return _whole_lines(text[-limit:], cut=len(text) > limit)
+    text = tail(path, limit).removesuffix("\n")
+    if not text:
+        return ""
+    # Not `splitlines`: a progress bar's carriage returns do not end a line.
+    tagged = "".join(f"[{tag}] {line}\n" for line in text.split("\n")).encode()
+    return _whole_lines(tagged[-limit:], cut=len(tagged) > limit)
 
 
 def _whole_lines(text: bytes, *, cut: bool) -> str:

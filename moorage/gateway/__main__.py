@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 import uvloop
 
+from moorage.asgi import serve_until_signal
 from moorage.datadir import DataDirectory
 from moorage.gateway.app import Gateway, sweep_for_ever
 from moorage.gateway.following import ControlPlaneFollower, load_snapshot
@@ -56,7 +57,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await serve_until_signal(config, [listener])
 
 
 def main() -> None:

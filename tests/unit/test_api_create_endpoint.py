@@ -363,11 +363,7 @@ X = f"{E0}.external_model"
         ([external(openai_config={})], f"Missing required field '{X}.openai_config.openai_api_key'"),
         ([external(openai_config={"openai_api_key": "sk-1"})], "must be a secret reference"),
         (
-            [
-                external(
-                    openai_config={"openai_api_key": "{{secrets/a/b}}", "openai_api_key_plaintext": "sk-1"}
-                )
-            ],
+            [external(openai_config={"openai_api_key": "{{secrets/a/b}}", "openai_api_key_plaintext": "sk-1"})],
             "give either 'openai_api_key' or 'openai_api_key_plaintext', not both",
         ),
         (

@@ -53,9 +53,7 @@ def test_a_new_endpoint_is_not_ready_and_has_its_first_config_pending(plane: Con
             "served_entities": [{**served, "entity_name": "ads1", "entity_version": "1"}],
             "served_models": [{**served, "model_name": "ads1", "model_version": "1"}],
             "traffic_config": {
-                "routes": [
-                    {"served_model_name": "ads1-1", "served_entity_name": "ads1-1", "traffic_percentage": 100}
-                ]
+                "routes": [{"served_model_name": "ads1-1", "served_entity_name": "ads1-1", "traffic_percentage": 100}]
             },
         },
         "tags": [{"key": "team", "value": "ml"}, {"key": "x", "value": ""}],
@@ -143,7 +141,12 @@ def test_telemetry_that_names_no_place_is_discarded(plane: ControlPlane) -> None
 
 
 def test_the_older_list_creates_the_same_endpoint(plane: ControlPlane) -> None:
-    old = {"model_name": "prod.ml.fraud", "model_version": 3, "scale_to_zero_enabled": "true", "workload_size": "Small"}
+    old = {
+        "model_name": "prod.ml.fraud",
+        "model_version": 3,
+        "scale_to_zero_enabled": "true",
+        "workload_size": "Small",
+    }
     detail = plane.create(config={"served_models": [old]})
     (served,) = detail["pending_config"]["served_entities"]
     assert (served["name"], served["entity_name"], served["entity_version"]) == ("fraud-3", "prod.ml.fraud", "3")

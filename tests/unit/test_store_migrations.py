@@ -85,9 +85,7 @@ def test_foreign_keys_hold(database) -> None:
 
 def test_an_endpoint_takes_its_deployments_with_it(database) -> None:
     sessions = make_sessions(database)
-    deployment = Deployment(
-        id="d", endpoint_id="a", served_name="s", spec={}, creator="ann", creation_timestamp=1
-    )
+    deployment = Deployment(id="d", endpoint_id="a", served_name="s", spec={}, creator="ann", creation_timestamp=1)
     with sessions.begin() as session:
         insert(session, endpoint("a"), None, [deployment])
     with sessions.begin() as session:

@@ -1,0 +1,189 @@
+"""What holds for every route of the control plane: paths, who calls, and the one error shape."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_harness import ANN, ENDPOINTS, ControlPlane, control_plane
+from databricks.sdk.errors import parser
+from requests import Request, Response
+
+from moorage.api.principal import decode_principal, encode_principal
+from moorage.api.routing import PRINCIPAL_HEADER
+
+NAMED = f"{ENDPOINTS}/nosuch"
+ROUTES = [
+    ("GET", ENDPOINTS),
+    ("POST", ENDPOINTS),
+    ("GET", NAMED),
+    ("DELETE", NAMED),
+    ("GET", f"{NAMED}/events"),
+    ("GET", f"{NAMED}/served-models/m/logs"),
+    ("GET", f"{NAMED}/served-models/m/build-logs"),
+    ("POST", "/api/2.0/token/create"),
+    ("GET", "/api/2.0/token/list"),
+    ("POST", "/api/2.0/token/delete"),
+    ("GET", "/api/2.0/preview/scim/v2/Me"),
+]
+OPEN = ("GET", "/.well-known/databricks-config")
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    with control_plane(tmp_path) as plane:
+        yield plane
+
+
+def assert_error(response: Any, status: int, code: str) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    document = response.json()
+    assert document["error_code"] == code
+    assert isinstance(document["message"], str)
+    assert document["message"]
+    assert set(document) <= {"error_code", "message", "details"}
+    assert "Traceback" not in document["message"]
+    return str(document["message"])
+
+
+def test_the_list_of_routes_above_is_complete(plane: ControlPlane) -> None:
+    paths = plane.client.app.openapi()["paths"]  # type: ignore[attr-defined]
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    listed = {(m, p.replace("nosuch", "{name}").replace("/m/", "/{served_model_name}/")) for m, p in ROUTES}
+    assert served == {*listed, OPEN}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_no_route_answers_without_a_principal(plane: ControlPlane, method: str, path: str, slash: str) -> None:
+    body = {"json": {"name": "ads", "token_id": "x"}} if method == "POST" else {}
+    response = plane.request(method, path + slash, None, **body)
+    assert_error(response, 401, "UNAUTHENTICATED")
+    assert "WWW-Authenticate" in response.headers
+
+
+@pytest.mark.parametrize("value", ["", "x", "bm90IGpzb24=", "e30="])
+def test_a_principal_that_cannot_be_read_is_none(plane: ControlPlane, value: str) -> None:
+    assert_error(plane.request("GET", ENDPOINTS, None, headers={PRINCIPAL_HEADER: value}), 401, "UNAUTHENTICATED")
+
+
+def test_a_principal_survives_its_header() -> None:
+    odd = ANN.model_copy(update={"display_name": "Änn Ω\n"})
+    assert decode_principal(encode_principal(odd)) == odd
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if NAMED in route[1]])
+def test_every_route_of_an_unknown_endpoint_says_so(plane: ControlPlane, method: str, path: str) -> None:
+    message = assert_error(plane.request(method, path), 404, "RESOURCE_DOES_NOT_EXIST")
+    assert message == "Endpoint with name 'nosuch' not found."
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", ENDPOINTS), ("POST", "/api/2.0/token/delete")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "body is empty"),
+        (b"{nope", "not valid JSON"),
+        (b"[]", "Expected an object"),
+        (b'"x"', "Expected an object"),
+        (b"\xff\xfe\x00", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"name": ' + b"9" * 5000 + b"}", "JSON"),
+    ],
+)
+def test_every_route_refuses_a_body_that_is_no_object(
+    plane: ControlPlane, method: str, path: str, content: bytes, message: str
+) -> None:
+    response = plane.request(method, path, content=content)
+    assert message in assert_error(response, 400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, path) for path in {path for _, path in ROUTES} for method in ("PUT", "PATCH", "HEAD")),
+        ("GET", "/"),
+        ("GET", "/nosuch"),
+        ("GET", "/api/2.0/nosuch/"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("GET", f"{ENDPOINTS}/a%2Fb"),
+        ("POST", f"{ENDPOINTS}/ads"),
+        ("DELETE", ENDPOINTS),
+        ("POST", "/.well-known/databricks-config"),
+    ],
+)
+def test_an_unknown_route_and_a_wrong_method_are_not_found(plane: ControlPlane, method: str, path: str) -> None:
+    response = plane.request(method, path)
+    assert response.status_code == 404
+    if method != "HEAD":
+        message = assert_error(response, 404, "ENDPOINT_NOT_FOUND")
+        assert message == f"No API found for '{method} {path.replace('%2F', '/')}'"
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, OPEN])
+def test_a_trailing_slash_changes_nothing_and_nothing_redirects(plane: ControlPlane, method: str, path: str) -> None:
+    first, second = plane.request(method, path), plane.request(method, f"{path}/")
+    assert first.status_code == second.status_code
+    assert not 300 <= first.status_code < 400
+    if path != "/api/2.0/token/create":
+        assert first.json() == second.json()
+
+
+def test_an_internal_failure_shows_its_request_id_and_nothing_else(
+    plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    plane.registry.failure = RuntimeError("a password: hunter2")
+    body = {"name": "ads", "config": {"served_entities": [{"entity_name": "ads1", "entity_version": "1"}]}}
+    response = plane.request("POST", ENDPOINTS, json=body, headers={"x-request-id": "req-7"})
+    message = assert_error(response, 500, "INTERNAL_ERROR")
+    assert "req-7" in message
+    assert "hunter2" not in response.text
+    assert [record for record in caplog.records if "req-7" in record.getMessage() and record.exc_info]
+
+
+def test_a_busy_database_can_be_tried_again(plane: ControlPlane) -> None:
+    with sqlite3.connect(plane.data.database, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        response = plane.request("POST", ENDPOINTS, json={"name": "ads"})
+        assert plane.request("GET", ENDPOINTS).status_code == 200
+    other.close()
+    assert_error(response, 503, "TEMPORARILY_UNAVAILABLE")
+    assert response.headers["Retry-After"] == "1"
+    assert plane.request("POST", ENDPOINTS, json={"name": "ads"}).status_code == 200
+
+
+def test_a_message_may_quote_what_utf8_cannot_hold(plane: ControlPlane) -> None:
+    body = b'{"name": "a", "ai_gateway": {}, "config": {"served_entities": [{"environment_vars": {"\\ud800": 1}}]}}'
+    assert_error(plane.request("POST", ENDPOINTS, content=body), 400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error"),
+    [("GET", NAMED, "NotFound"), ("GET", "/api/2.0/nosuch", "NotFound"), ("POST", ENDPOINTS, "BadRequest")],
+)
+def test_the_sdk_makes_its_own_errors_of_ours(plane: ControlPlane, method: str, path: str, error: str) -> None:
+    answer = plane.request(method, path, content=b"{}")
+    response = Response()
+    response.status_code = answer.status_code
+    response._content = answer.content
+    response.headers.update(answer.headers)
+    response.request = Request(method, f"http://localhost{path}").prepare()
+    raised = parser._Parser().get_api_error(response)
+    assert error in {base.__name__ for base in type(raised).__mro__}
+    assert str(raised) == answer.json()["message"]
+
+
+def test_host_metadata_needs_no_credential_and_may_be_cached(plane: ControlPlane) -> None:
+    response = plane.request(*OPEN, None)
+    document = response.json()
+    assert document["oidc_endpoint"] == "https://models.example.com/oidc"
+    assert document["host_type"] == "WORKSPACE_HOST"
+    assert document["workspace_id"].isdigit()
+    assert len(document["workspace_id"]) == 16
+    assert int(document["workspace_id"]) < 2**53
+    assert "max-age" in response.headers["cache-control"]
