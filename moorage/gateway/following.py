@@ -70,7 +70,7 @@ class ControlPlaneFollower:
                     await self._take_lines(stream)
             except (aiohttp.ClientError, OSError, TimeoutError, ValidationError) as error:
                 if connected:
-                    _logger.warning("the control plane is away (%r); serving from the newest snapshot", error)
+                    _logger.warning("the control plane is away (%s); serving from the newest snapshot", type(error).__name__)
                 connected = False
             await asyncio.sleep(_RETRY_SECONDS)
 

@@ -167,7 +167,7 @@ class Upstreams:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if body.refusal is not None:
                 raise body.refusal from None
-            _logger.warning("request %s: %s: %r", request_id.decode(), upstream.name, error)
+            _logger.warning("request %s: %s: %s", request_id.decode(), upstream.name, type(error).__name__)
             if started:
                 raise
             raise TemporarilyUnavailable(f"The {upstream.name} does not answer at the moment.") from None

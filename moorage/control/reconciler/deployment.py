@@ -61,6 +61,7 @@ class DeploymentRunner:
         self._name = record.served_name
         self._spec = CustomModelSpec.model_validate(record.spec)
         self._phase = record.phase
+        self._model_path = Path(record.model_path) if record.model_path else None
         self._changed = changed
         self._log = BuildLog(context.data.build_log(record.id))
         self._prepared: tuple[Path, Interpreter, str] | None = None
@@ -209,6 +210,9 @@ class DeploymentRunner:
                 await self._advance(Trigger.ENVIRONMENT_READY, "Starting replicas.")
 
     async def _fetch(self) -> Path:
+        """The folder of the model's files; asks the registry only when they are not here yet."""
+        if self._model_path is not None and (self._model_path / "MLmodel").is_file():
+            return self._model_path
         name, version = self._spec.entity_name, self._spec.entity_version
         folder = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()[:32]
         for attempt in range(_REGISTRY_PATIENCE):
@@ -220,6 +224,7 @@ class DeploymentRunner:
                     with self._log.step(f"download model {name} version {version}"):
                         await asyncio.to_thread(self._context.registry.download, name, version, destination)
                 await in_thread(self._context.records.set_model_path, self._id, str(destination))
+                self._model_path = destination
                 return destination
             except TemporarilyUnavailable as error:
                 self._log.line(f"the model registry does not answer (try {attempt + 1}): {error.message}")

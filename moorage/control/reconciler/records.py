@@ -28,6 +28,7 @@ class DeploymentRecord:
     spec: dict[str, Any]
     phase: DeploymentPhase
     message: str
+    model_path: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +170,6 @@ class Records:
         with self._sessions.begin() as session:
             session.execute(delete(Replica).where(Replica.id == replica_id))
 
-    def remove_deployment(self, deployment_id: str) -> None:
-        with self._sessions.begin() as session:
-            session.execute(delete(Deployment).where(Deployment.id == deployment_id))
-
     def remove_endpoint(self, endpoint_id: str) -> None:
         with self._sessions.begin() as session:
             session.execute(delete(Endpoint).where(Endpoint.id == endpoint_id))
@@ -237,5 +234,11 @@ def _traffic(config: Config | None) -> dict[str, int]:
 
 def _record(row: Deployment) -> DeploymentRecord:
     return DeploymentRecord(
-        row.id, row.endpoint_id, row.served_name, dict(row.spec), DeploymentPhase(row.phase), row.message
+        id=row.id,
+        endpoint_id=row.endpoint_id,
+        served_name=row.served_name,
+        spec=dict(row.spec),
+        phase=DeploymentPhase(row.phase),
+        message=row.message,
+        model_path=row.model_path,
     )
