@@ -70,7 +70,8 @@ class ControlPlaneFollower:
                     await self._take_lines(stream)
             except (aiohttp.ClientError, OSError, TimeoutError, ValidationError) as error:
                 if connected:
-                    _logger.warning("the control plane is away (%s); serving from the newest snapshot", type(error).__name__)
+                    cause = type(error).__name__
+                    _logger.warning("the control plane is away (%s); serving from the newest snapshot", cause)
                 connected = False
             await asyncio.sleep(_RETRY_SECONDS)
 
