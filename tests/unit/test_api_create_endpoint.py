@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from moorage.api.endpoints import CreateEndpoint
 from moorage.api.errors import ApiError
-from moorage.api.served_entities import ConcurrencyRange, CustomModelSpec, EntityKind, WorkloadType
+from moorage.api.served_entities import CustomModelSpec, EntityKind
 from moorage.api.validation import error_from
+from moorage.api.workloads import ConcurrencyRange, WorkloadType
 
 
 def entity(**fields: Any) -> dict[str, Any]:

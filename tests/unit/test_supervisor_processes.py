@@ -87,9 +87,7 @@ def stubborn(name: str) -> str:
 class Server:
     """A supervisor in a process of its own, with `folder` as its working directory."""
 
-    def __init__(
-        self, folder: Path, groups: list[tuple[float, dict[str, str]]], fds: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, folder: Path, groups: list[tuple[float, dict[str, str]]], fds: tuple[int, ...] = ()) -> None:
         self.folder = folder
         plan = {"groups": [{"seconds": s, "children": c} for s, c in groups], "fds": fds}
         self.errors = folder / "stderr"
@@ -265,9 +263,7 @@ def test_a_child_that_always_dies_at_its_start_ends_the_server_with_a_reason(
 
 def test_a_server_that_was_ready_never_gives_up(start: Callable[..., Server]) -> None:
     crash_later = JOURNAL + (
-        "note('started', 'control', os.getpid())\n"
-        "while not os.path.exists('crash'): time.sleep(0.01)\n"
-        "sys.exit(3)\n"
+        "note('started', 'control', os.getpid())\nwhile not os.path.exists('crash'): time.sleep(0.01)\nsys.exit(3)\n"
     )
     server = start((10, {"control": crash_later}))
     (server.folder / "ready").touch()
