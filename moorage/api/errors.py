@@ -1,7 +1,7 @@
 """The one error shape of the API, `{"error_code", "message"}`, and the errors that take it.
 
-A cause is a class; each carries its HTTP status and `error_code`. Source: sections 4.1 to 4.6 of the API
-contract as the public clients read it (databricks-sdk `errors`, MLflow `rest_utils`).
+A cause is a class; each carries its HTTP status and `error_code`. Source: what the public clients read
+(databricks-sdk `errors`, MLflow `rest_utils`) and the error lists of the Databricks REST reference.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ Source: Databricks REST reference, serving endpoints, create (`served_entities`,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -14,8 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from moorage.api.external_models import ExternalModelInput
 from moorage.api.wire import Count, Name, ShortText, Text, WireInput, WireOutput, missing_field, name_from
+from moorage.api.workloads import CONCURRENCY_PER_REPLICA, SIZES, ConcurrencyRange, WorkloadSize, WorkloadType
 
-CONCURRENCY_PER_REPLICA = 4
 _MOST_CONCURRENCY = 1024
 _MOST_VARIABLES = 30
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -28,43 +27,6 @@ class EntityKind(StrEnum):
     CUSTOM_MODEL = "CUSTOM_MODEL"
     EXTERNAL_MODEL = "EXTERNAL_MODEL"
     PROVISIONED_THROUGHPUT = "PROVISIONED_THROUGHPUT"
-
-
-class WorkloadSize(StrEnum):
-    SMALL = "Small"
-    MEDIUM = "Medium"
-    LARGE = "Large"
-
-
-class WorkloadType(StrEnum):
-    CPU = "CPU"
-    CPU_MEDIUM = "CPU_MEDIUM"
-    CPU_LARGE = "CPU_LARGE"
-    GPU_SMALL = "GPU_SMALL"
-    GPU_MEDIUM = "GPU_MEDIUM"
-    GPU_LARGE = "GPU_LARGE"
-    GPU_XLARGE = "GPU_XLARGE"
-    GPU_XLARGE_8 = "GPU_XLARGE_8"
-    MULTIGPU_MEDIUM = "MULTIGPU_MEDIUM"
-
-    @property
-    def needs_gpu(self) -> bool:
-        return "GPU" in self.value
-
-
-@dataclass(frozen=True, slots=True)
-class ConcurrencyRange:
-    """Parallel requests that a served entity has room for, in units of provisioned concurrency."""
-
-    minimum: int
-    maximum: int
-
-
-_SIZES = {
-    WorkloadSize.SMALL: ConcurrencyRange(4, 4),
-    WorkloadSize.MEDIUM: ConcurrencyRange(8, 16),
-    WorkloadSize.LARGE: ConcurrencyRange(16, 64),
-}
 
 
 def _number_as_text(value: Any) -> Any:
@@ -254,7 +216,7 @@ class CustomModelSpec(WireInput):
         if self.max_provisioned_concurrency is not None:
             size = ConcurrencyRange(self.min_provisioned_concurrency or 0, self.max_provisioned_concurrency)
         else:
-            size = _SIZES[self.workload_size or WorkloadSize.SMALL]
+            size = SIZES[self.workload_size or WorkloadSize.SMALL]
         return ConcurrencyRange(0, size.maximum) if self.scale_to_zero_enabled else size
 
 

@@ -26,7 +26,7 @@ from moorage.control.store.engine import make_sessions, migrate, open_database
 from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.identity.tokens import new_token, token_digest
-from moorage.registry.client import MlflowRegistry
+from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads
 from moorage.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ async def serve(settings: Settings) -> None:
         publisher=publisher,
         clock=_now,
     )
+    await asyncio.to_thread(discard_unfinished_downloads, data.models)
     reconciler = Reconciler(context)
     await reconciler.start()
     # The control plane reads models through the same port as everybody, as a principal of its own that ends with it.

@@ -78,7 +78,7 @@ def advance(phase: DeploymentPhase, trigger: Trigger) -> DeploymentPhase:
 
 
 def wire_state(phase: DeploymentPhase) -> str:
-    """The `deployment` value that the API shows (contract 2.5)."""
+    """The `deployment` value that the API shows (databricks-sdk `ServedModelStateDeployment`)."""
     if phase in _IN_PROGRESS:
         return "DEPLOYMENT_CREATING"
     return {

@@ -37,7 +37,8 @@ ReportFault = Callable[[str, str, ReplicaFault], None]
 _logger = logging.getLogger(__name__)
 
 _JSON: Header = (b"content-type", b"application/json")
-_INVOCATIONS = re.compile(r"/serving-endpoints/([^/]+)(?:/served-models/([^/]+))?/invocations/?")
+_INVOCATIONS = re.compile(r"(?:/\d+)?/serving-endpoints/([^/]+)(?:/served-models/([^/]+))?/invocations/?")
+_INVOCATIONS_END = ("/invocations", "/invocations/")
 _PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _OPEN_PATHS = {"/.well-known/databricks-config"}
 _OPEN_PREFIXES = ("/oidc/",)
@@ -100,7 +101,7 @@ class Gateway:
 
     async def _dispatch(self, scope: Scope, request: _Request, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.startswith("/serving-endpoints/") and scope["method"] == "POST":
+        if scope["method"] == "POST" and path.endswith(_INVOCATIONS_END):
             match = _INVOCATIONS.fullmatch(path)
             if match is not None:
                 principal = self._table.principal(request.authorization)

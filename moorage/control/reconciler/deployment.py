@@ -14,6 +14,7 @@ import yaml
 from moorage.api.errors import ApiError, TemporarilyUnavailable
 from moorage.api.routing import ReplicaFault, ReplicaRoute
 from moorage.api.served_entities import CustomModelSpec
+from moorage.api.workloads import CONCURRENCY_PER_REPLICA
 from moorage.compute.base import (
     ComputeError,
     Interpreter,
@@ -32,7 +33,6 @@ from moorage.environments.requirements import EnvironmentSpecError, read_environ
 
 _logger = logging.getLogger(__name__)
 
-_UNITS_PER_REPLICA = 4
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 5.0
 _LOG_TAIL_BYTES = 1500
@@ -101,7 +101,7 @@ class DeploymentRunner:
             condemned.set()
 
     async def _run(self) -> None:
-        slots = max(1, -(-self._spec.concurrency.minimum // _UNITS_PER_REPLICA))
+        slots = max(1, -(-self._spec.concurrency.minimum // CONCURRENCY_PER_REPLICA))
         adopted = await self._adopt()
         if self._phase is DeploymentPhase.READY and not adopted:
             await self._advance(Trigger.REPLICAS_LOST, "Recovering: no replica survived the restart.")
@@ -235,7 +235,7 @@ class DeploymentRunner:
 
     def _check_hardware(self) -> None:
         kind = self._spec.workload_type
-        if "GPU" in kind.value and not Path("/dev/nvidiactl").exists():
+        if kind.needs_gpu and not Path("/dev/nvidiactl").exists():
             raise StepFailed(f"Workload type {kind.value} needs an NVIDIA GPU, and this machine has none.")
 
     def _check_variables(self) -> None:

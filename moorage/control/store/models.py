@@ -51,7 +51,7 @@ class Token(Base):
 
 
 class Endpoint(Base):
-    """A serving endpoint: what the user asked for. `config_update` holds the wire value of 2.4 of the contract.
+    """A serving endpoint: what the user asked for. `config_update` holds the wire value.
 
     `active_version` is the configuration that serves, `pending_version` the one being deployed or, after
     `UPDATE_FAILED`, the one that failed. `deleting` marks an endpoint that is gone for users while the

@@ -1,0 +1,48 @@
+"""How big a served entity is, and on what kind of machine it runs.
+
+Source: Databricks REST reference, serving endpoints, create (`workload_size`, `workload_type`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CONCURRENCY_PER_REPLICA = 4
+
+
+class WorkloadSize(StrEnum):
+    SMALL = "Small"
+    MEDIUM = "Medium"
+    LARGE = "Large"
+
+
+class WorkloadType(StrEnum):
+    CPU = "CPU"
+    CPU_MEDIUM = "CPU_MEDIUM"
+    CPU_LARGE = "CPU_LARGE"
+    GPU_SMALL = "GPU_SMALL"
+    GPU_MEDIUM = "GPU_MEDIUM"
+    GPU_LARGE = "GPU_LARGE"
+    GPU_XLARGE = "GPU_XLARGE"
+    GPU_XLARGE_8 = "GPU_XLARGE_8"
+    MULTIGPU_MEDIUM = "MULTIGPU_MEDIUM"
+
+    @property
+    def needs_gpu(self) -> bool:
+        return "GPU" in self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyRange:
+    """Parallel requests that a served entity has room for, in units of provisioned concurrency."""
+
+    minimum: int
+    maximum: int
+
+
+SIZES = {
+    WorkloadSize.SMALL: ConcurrencyRange(4, 4),
+    WorkloadSize.MEDIUM: ConcurrencyRange(8, 16),
+    WorkloadSize.LARGE: ConcurrencyRange(16, 64),
+}
