@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -131,7 +132,8 @@ def log_and_register(host: str, token: str) -> tuple[str, list[dict[str, float]]
 def create_endpoint(host: str, token: str, version: str) -> None:
     """Create the endpoint with the Databricks SDK and show the build log as it grows, until READY."""
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.errors import DatabricksError, NotFound
+    from databricks.sdk.errors import NotFound
+    from databricks.sdk.errors.base import DatabricksError
     from databricks.sdk.service.serving import (
         EndpointCoreConfigInput,
         EndpointStateConfigUpdate,
@@ -193,7 +195,7 @@ def curl_line(host: str, data_dir: Path, row: dict[str, float]) -> str:
 
     body = json.dumps({"dataframe_records": [row]})
     return (
-        f"  set -a; . {data_dir / 'admin.env'}; set +a\n"
+        f"  set -a; . {shlex.quote(str(data_dir / 'admin.env'))}; set +a\n"
         f"  curl -s {host}/serving-endpoints/{ENDPOINT}/invocations \\\n"
         f'    -H "Authorization: Bearer $DATABRICKS_TOKEN" -H "Content-Type: application/json" \\\n'
         f"    -d '{body}'"

@@ -99,7 +99,7 @@ def test_a_port_that_was_just_in_use_is_free_again() -> None:
         connection, _ = listener.accept()
         connection.close()
     listener.close()
-    for one in listen(*address, 1):
+    for one in listen(address[0], address[1], 1):
         one.close()
 
 
@@ -166,7 +166,8 @@ ENVIRON = {
 
 
 def test_gateway_and_mlflow_see_no_secrets(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, env_index_url="https://user:pass@index.example")  # type: ignore[arg-type]
+    index = "https://user:pass@index.example"
+    settings = Settings.model_validate({"data_dir": tmp_path, "env_index_url": index})
     gateways = gateway_specs(settings, [5, 7], ENVIRON)
     mlflow = mlflow_spec(settings, DataDirectory(tmp_path), ENVIRON)
     for spec in (*gateways, mlflow):

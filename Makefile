@@ -1,0 +1,44 @@
+# Run `make help` to see the verbs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test test-quick lint bench clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything that development needs; quick when it is up to date
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8,<1"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e ".[dev]"
+	@touch $@
+
+demo: setup ## Train, log, register, serve and query a model; stays until Ctrl-C, or exits with ONCE=1
+	@ONCE=$(ONCE) $(BIN)/python examples/demo.py
+
+serve: setup ## Run the server (options in ARGS, as in ARGS="--port 9000")
+	@$(BIN)/moorage serve $(ARGS)
+
+test: setup ## Run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: setup ## Run the unit tests, without the slow ones
+	$(BIN)/python -m pytest tests/unit -m "not slow" -q $(ARGS)
+
+lint: setup ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## Measure against `mlflow models serve` in the same run (needs wrk)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove .venv, caches, builds and the demo's data
+	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
