@@ -167,31 +167,36 @@ class ServedModel:
         return (codec.without_special_floats(value) if self.strict_json else value).encode()
 
     def _failure(self, error: BaseException, request_id: str, with_stack_trace: bool) -> Answer:
+        """The error answer, and the line in the log. Only the model's own failures have a traceback to show."""
         from mlflow.exceptions import MlflowException
 
-        trace = traceback.format_exc()
+        trace: Optional[str] = None
+        document: Dict[str, Any] = {}
+        status, code = 400, "BAD_REQUEST"
         if isinstance(error, MlflowException):
             document = json.loads(error.serialize_as_json())
             status = error.get_http_status_code()
-            trace = document.pop("stack_trace", None) or trace
+            trace = document.pop("stack_trace", None)
             message = str(document.pop("message", ""))
             cause = error.__context__
             if message == UNEXPECTED_ERROR and cause is not None:
                 message = f"{UNEXPECTED_ERROR} Error: {_describe(cause)}"
-            code = str(document.pop("error_code", "BAD_REQUEST"))
+            code = str(document.pop("error_code", code))
+        elif isinstance(error, RecursionError):
+            message = "Invalid input. The JSON is nested too deeply."
         else:
-            document, status, code = {}, 400, "BAD_REQUEST"
+            trace = traceback.format_exc()
             if isinstance(error, SystemExit):
                 message = f"{UNEXPECTED_ERROR} Error: the model called sys.exit({error.code!r})"
-            elif isinstance(error, RecursionError):
-                message = "Invalid input. The JSON is nested too deeply."
             elif isinstance(error, (TypeError, ValueError)) and "_to_json" in trace:
                 message = f"The model's output cannot be written as JSON. Error: {_describe(error)}"
             else:
                 message = f"Invalid input. Error: {_describe(error)}"
-        log("ERROR", f"request {request_id}: {_shorten(message)}\n{trace}")
+        # MLflow repeats an unreadable body in its message; the sender has it, and logs are read by others.
+        message = message.partition("\nInput: \n")[0]
+        log("ERROR", f"request {request_id}: {_shorten(message)}\n{trace or ''}".rstrip())
         document["request_id"] = request_id
-        if with_stack_trace:
+        if with_stack_trace and trace is not None:
             document["stack_trace"] = trace
         return _error(status, code, message, document)
 
@@ -414,8 +419,6 @@ def _shorten(text: str) -> str:
 
 
 def _error(status: int, code: str, message: str, extra: Optional[Dict[str, Any]] = None) -> Answer:
-    # MLflow repeats an unreadable body in its message; the sender has it, and others must not read it in logs.
-    message = message.partition("\nInput: \n")[0]
     return Answer(
         status, json.dumps({"error_code": code, "message": _shorten(message), **(extra or {})}).encode()
     )

@@ -28,6 +28,8 @@ _LARGEST_BATCH = 256  # requests
 _LARGEST_BATCH_BYTES = 32 * 1024 * 1024
 _LARGEST_UNSENT = 64 * 1024 * 1024  # bytes a peer may leave unread before it is dropped
 _ORPHAN_LOOK_SECONDS = 5.0
+_PLAIN_JSON = {"", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+"""Content types of the fast path; MLflow's own judges all others."""
 
 
 class Connection:
@@ -250,7 +252,7 @@ class ReplicaServer:
             request = self._queue.popleft()
             if self._given_up(request):
                 continue
-            if request.decoded is None:
+            if request.decoded is None and request.head.content_type.lower() in _PLAIN_JSON:
                 request.decoded = self._model.decode(request.body)
             if request.decoded is None:
                 alone.append(request)
