@@ -49,12 +49,15 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(default=297, gt=0)
     request_body_timeout_seconds: float = Field(default=60, gt=0)
     max_request_bytes: int = Field(default=16 * MIB, gt=0)
+    replica_wait_seconds: float = Field(default=120, gt=0)
     max_queued_requests: int = Field(default=1024, gt=0)
     max_queued_bytes: int = Field(default=512 * MIB, gt=0)
     replica_load_timeout_seconds: float = Field(default=900, gt=0)
     replica_log_bytes: int = Field(default=5 * MIB, gt=4096)
     replica_orphan_seconds: float = Field(default=600, gt=0)
     replica_restart_attempts: int = Field(default=5, ge=1)
+    scale_to_zero_idle_seconds: float = Field(default=1800, gt=0)
+    scale_down_seconds: float = Field(default=300, ge=0)
     drain_seconds: float = Field(default=20, ge=0, le=600)
     strict_json: bool = True
 

@@ -100,5 +100,21 @@ class ReplicaReport(_Wire):
     fault: ReplicaFault
 
 
+class ServedLoad(_Wire):
+    """Requests to a served entity: how many are in flight or waiting, how many came since the last report."""
+
+    endpoint: str
+    served: str
+    concurrency: int
+    requests: int
+
+
+class LoadReport(_Wire):
+    """A gateway worker's word on what it has to do; entities without any request are left out."""
+
+    gateway: str
+    loads: tuple[ServedLoad, ...]
+
+
 INTERNAL_HEADER = "x-moorage-internal"
 PRINCIPAL_HEADER = "x-moorage-principal"

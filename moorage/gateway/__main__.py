@@ -23,15 +23,15 @@ from moorage.settings import Settings
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(settings: Settings, data: DataDirectory) -> AsyncIterator[Gateway]:
+async def running_gateway(settings: Settings, data: DataDirectory, worker: int) -> AsyncIterator[Gateway]:
     """The application with its background tasks."""
     table = RoutingTable()
     load_snapshot(data.snapshot, table)
     upstreams = Upstreams(settings, data)
-    follower = ControlPlaneFollower(table, upstreams.control_session())
+    follower = ControlPlaneFollower(table, upstreams.control_session(), f"worker-{worker}")
     tasks = [asyncio.create_task(follower.run()), asyncio.create_task(sweep_for_ever(table))]
     try:
-        yield Gateway(settings, table, upstreams, follower.report)
+        yield Gateway(settings, table, upstreams, follower.report, follower.report_load)
     finally:
         for task in tasks:
             task.cancel()
@@ -39,9 +39,9 @@ async def running_gateway(settings: Settings, data: DataDirectory) -> AsyncItera
         await upstreams.close()
 
 
-async def serve(settings: Settings, listener: socket.socket) -> None:
+async def serve(settings: Settings, listener: socket.socket, worker: int) -> None:
     """Serve until SIGTERM, then drain."""
-    async with running_gateway(settings, DataDirectory(settings.data_dir)) as app:
+    async with running_gateway(settings, DataDirectory(settings.data_dir), worker) as app:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -70,7 +70,7 @@ def main() -> None:
     settings = Settings()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
     listener = socket.socket(fileno=arguments.fd)
-    uvloop.run(serve(settings, listener))
+    uvloop.run(serve(settings, listener, arguments.worker))
 
 
 if __name__ == "__main__":

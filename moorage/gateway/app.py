@@ -42,7 +42,6 @@ _INVOCATIONS_END = ("/invocations", "/invocations/")
 _PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _OPEN_PATHS = {"/.well-known/databricks-config"}
 _OPEN_PREFIXES = ("/oidc/",)
-_WAIT_FOR_REPLICA_SECONDS = 60.0
 _SWEEP_SECONDS = 0.25
 
 
@@ -76,12 +75,18 @@ class Gateway:
     """One worker's application."""
 
     def __init__(
-        self, settings: Settings, table: RoutingTable, upstreams: Upstreams, report_fault: ReportFault
+        self,
+        settings: Settings,
+        table: RoutingTable,
+        upstreams: Upstreams,
+        report_fault: ReportFault,
+        report_load: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._table = table
         self._upstreams = upstreams
         self._report_fault = report_fault
+        self._report_load = report_load
         self._queued_bytes = 0
         self._limit_words = f"{settings.max_request_bytes} bytes ({settings.max_request_bytes >> 20} MB)"
 
@@ -149,6 +154,7 @@ class Gateway:
         if self._queued_bytes + len(body) > settings.max_queued_bytes:
             raise RequestLimitExceeded("Too many bytes wait in requests of this server. Try again.")
         served.queued += 1
+        served.requests += 1
         self._queued_bytes += len(body)
         try:
             flags = frames.FLAG_STACK_TRACE if manages else 0
@@ -214,7 +220,9 @@ class Gateway:
     async def _wait_for_replica(
         self, name: str, served: Served, failed: ReplicaLink | None, deadline: float
     ) -> ReplicaLink:
-        until = min(deadline, time.monotonic() + _WAIT_FOR_REPLICA_SECONDS)
+        """A replica that comes up, or comes back, within the time that one takes to start."""
+        self._report_load()
+        until = min(deadline, time.monotonic() + self._settings.replica_wait_seconds)
         while (remaining := until - time.monotonic()) > 0:
             await self._table.change(remaining)
             endpoint = self._table.endpoints.get(name)

@@ -9,15 +9,24 @@ from pathlib import Path
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
-from moorage.api.routing import INTERNAL_HEADER, ReplicaFault, ReplicaReport, RoutingChange, RoutingSnapshot
+from moorage.api.routing import (
+    INTERNAL_HEADER,
+    LoadReport,
+    ReplicaFault,
+    ReplicaReport,
+    RoutingChange,
+    RoutingSnapshot,
+)
 from moorage.gateway.routing import RoutingTable
 
 _logger = logging.getLogger(__name__)
 
 _WATCH = "http://localhost/internal/watch"
 _REPORT = "http://localhost/internal/report"
+_LOAD = "http://localhost/internal/load"
 _HEADERS = {INTERNAL_HEADER: "1"}
 _RETRY_SECONDS = 0.2
+_LOAD_SECONDS = 1.0
 _LONGEST_LINE = 256 * 1024 * 1024
 _SILENCE_SECONDS = 30.0  # the control plane sends an empty line at least every 10 s
 
@@ -37,7 +46,9 @@ def load_snapshot(path: Path, table: RoutingTable) -> None:
 class ControlPlaneFollower:
     """Keeps a routing table current for as long as it runs; without the control plane the table stays as it is."""
 
-    def __init__(self, table: RoutingTable, session: aiohttp.ClientSession) -> None:
+    def __init__(self, table: RoutingTable, session: aiohttp.ClientSession, worker: str) -> None:
+        self._worker = worker
+        self._load_wanted = asyncio.Event()
         self._table = table
         self._session = session
         self._reports: asyncio.Queue[ReplicaReport] = asyncio.Queue(maxsize=1000)
@@ -51,11 +62,16 @@ class ControlPlaneFollower:
         self._recent.add(key)
         self._reports.put_nowait(ReplicaReport(endpoint=endpoint, replica_id=replica_id, fault=fault))
 
+    def report_load(self) -> None:
+        """Tell the control plane soon, not only at the next second: a request waits for a replica."""
+        self._load_wanted.set()
+
     async def run(self) -> None:
         """Follow and report until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._send_reports())
+            group.create_task(self._send_loads())
 
     async def _follow(self) -> None:
         connected = True
@@ -92,11 +108,27 @@ class ControlPlaneFollower:
     async def _send_reports(self) -> None:
         while True:
             report = await self._reports.get()
-            try:
-                async with self._session.post(
-                    _REPORT, headers=_HEADERS, json=report.model_dump(), timeout=aiohttp.ClientTimeout(total=5)
-                ) as answer:
-                    await answer.read()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                _logger.warning("report of replica %s not delivered: %r", report.replica_id, error)
+            await self._post(_REPORT, report)
             self._recent.discard((report.replica_id, report.fault))
+
+    async def _send_loads(self) -> None:
+        """What there is to do here, every second in which there is something; once more when it has ended."""
+        said = False
+        while True:
+            try:
+                await asyncio.wait_for(self._load_wanted.wait(), _LOAD_SECONDS)
+            except TimeoutError:
+                pass
+            self._load_wanted.clear()
+            loads = self._table.loads()
+            if loads or said:
+                await self._post(_LOAD, LoadReport(gateway=self._worker, loads=tuple(loads)))
+            said = bool(loads)
+
+    async def _post(self, url: str, report: ReplicaReport | LoadReport) -> None:
+        timeout = aiohttp.ClientTimeout(total=5)
+        try:
+            async with self._session.post(url, headers=_HEADERS, json=report.model_dump(), timeout=timeout) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            _logger.warning("a report to the control plane was not delivered: %s", type(error).__name__)

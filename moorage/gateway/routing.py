@@ -17,6 +17,7 @@ from moorage.api.routing import (
     ReplicaRoute,
     RoutingChange,
     RoutingSnapshot,
+    ServedLoad,
     ServedRoute,
     TokenChange,
 )
@@ -29,13 +30,15 @@ _REMEMBERED_CREDENTIALS = 10_000
 class Served:
     """A served entity and the links to its replicas."""
 
-    __slots__ = ("header", "links", "name", "queued")
+    __slots__ = ("header", "links", "name", "queued", "reported", "requests")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.header = (b"served-model-name", name.encode())
         self.links: list[ReplicaLink] = []
         self.queued = 0
+        self.requests = 0
+        self.reported = 0
 
     def pick(self, avoid: ReplicaLink | None) -> ReplicaLink | None:
         """The link with the fewest outstanding requests, not `avoid`; one that cannot be reached comes last."""
@@ -155,6 +158,24 @@ class RoutingTable:
         if principal.expiry_time != -1 and principal.expiry_time <= time.time() * 1000:
             raise InvalidToken()
         return principal
+
+    def loads(self) -> list[ServedLoad]:
+        """Entities that have requests, or had since the last call."""
+        found = []
+        for endpoint in self.endpoints.values():
+            for served in endpoint.served.values():
+                fresh = served.requests - served.reported
+                if fresh or served.queued:
+                    served.reported = served.requests
+                    found.append(
+                        ServedLoad(
+                            endpoint=endpoint.route.name,
+                            served=served.name,
+                            concurrency=served.queued,
+                            requests=fresh,
+                        )
+                    )
+        return found
 
     def sweep(self, now: float) -> None:
         """Fail requests whose time is over, and drop links that have left and have nothing to wait for."""

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from control_harness import ADMIN, ENDPOINTS, ControlPlane, control_plane, entity
 
-from moorage.api.routing import Availability, EndpointRoute, ReplicaFault, ReplicaReport
+from moorage.api.routing import (
+    Availability,
+    EndpointRoute,
+    LoadReport,
+    ReplicaFault,
+    ReplicaReport,
+    ServedLoad,
+)
 from moorage.compute.base import ComputeError, Interpreter, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler import deployment as deployment_module
@@ -148,6 +155,7 @@ class Running:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "_ROUTE_SETTLES_SECONDS", 0.0)
     monkeypatch.setattr(deployment_module, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(deployment_module, "_ROUTE_SETTLES_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -170,7 +178,7 @@ async def running(plane: ControlPlane, compute: FakeCompute | None = None) -> As
 def plane_settings(plane: ControlPlane) -> Any:
     from moorage.settings import Settings
 
-    return Settings(data_dir=plane.data.root, replica_restart_attempts=2)
+    return Settings(data_dir=plane.data.root, replica_restart_attempts=2, scale_to_zero_idle_seconds=0.2)
 
 
 @pytest.fixture
@@ -354,5 +362,24 @@ def test_a_deleted_endpoint_leaves_nothing_and_frees_its_name_at_once(plane: Con
             with reading(plane.sessions) as session:
                 assert session.query(Deployment).filter_by(endpoint_id=endpoint_id).count() == 0
             assert "ENDPOINT_DELETED" in run.events(endpoint_id)
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_endpoint_goes_to_zero_stays_ready_and_wakes_with_one_replica(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.create(config={"served_entities": [entity(scale_to_zero_enabled=True)]})
+            await run.ready()
+            await run.until(lambda: not run.route().served[0].replicas)  # type: ignore[union-attr]
+            await run.until(lambda: run.compute.started[0].replica_id in run.compute.stopped)
+            assert run.detail()["state"]["ready"] == "READY"
+            assert run.route().availability is Availability.SERVING  # type: ignore[union-attr]
+            waiting = ServedLoad(endpoint="ads", served="ads1-1", concurrency=500, requests=500)
+            for _ in range(5):
+                run.reconciler.observe_load(LoadReport(gateway="worker-0", loads=(waiting,)))
+                await asyncio.sleep(0)
+            await run.until(lambda: run.route().served[0].replicas)  # type: ignore[union-attr]
+            assert len(run.compute.started) == 2
 
     asyncio.run(scenario())

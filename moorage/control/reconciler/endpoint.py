@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 
-from moorage.api.routing import Availability, EndpointRoute, ReplicaFault, ServedRoute
+from moorage.api.routing import Availability, EndpointRoute, ReplicaFault, ServedLoad, ServedRoute
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.deployment import DeploymentRunner
@@ -29,6 +29,7 @@ class EndpointController:
         self._id = endpoint_id
         self._woken = asyncio.Event()
         self._runners: dict[str, DeploymentRunner] = {}
+        self._active: dict[str, DeploymentRunner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._name: str | None = None
 
@@ -40,6 +41,17 @@ class EndpointController:
         """A gateway's word on a replica."""
         for runner in self._runners.values():
             runner.report(replica_id, fault)
+
+    @property
+    def name(self) -> str | None:
+        """The endpoint's name, once a pass has read it."""
+        return self._name
+
+    def observe_load(self, gateway: str, loads: dict[str, ServedLoad]) -> None:
+        """A gateway's counts by served name; one that is missing has no requests."""
+        for runner in self._active.values():
+            load = loads.get(runner.served_name)
+            runner.observe_load(gateway, load.concurrency if load else 0, load.requests if load else 0)
 
     async def run(self) -> None:
         """Reconcile until the endpoint is gone. A pass that fails is repeated, more and more rarely."""
@@ -138,6 +150,9 @@ class EndpointController:
             )
             for name, deployment_id in record.active.items()
         )
+        self._active = {
+            one: self._runners[one] for one in record.active.values() if one in self._runners
+        }
         phases = [record.deployments[one].phase for one in record.active.values()]
         serving = any(phase in _UP for phase in phases) or any(one.replicas for one in served)
         message = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from moorage.api.routing import Principal, ReplicaReport
+from moorage.api.routing import LoadReport, Principal, ReplicaReport, ServedLoad
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.endpoint import EndpointController
 
@@ -58,6 +58,14 @@ class Reconciler:
         """A gateway's word on a replica."""
         for controller in self._controllers.values():
             controller.report(report.replica_id, report.fault)
+
+    def observe_load(self, report: LoadReport) -> None:
+        """A gateway's word on the requests it has."""
+        by_endpoint: dict[str, dict[str, ServedLoad]] = {}
+        for one in report.loads:
+            by_endpoint.setdefault(one.endpoint, {})[one.served] = one
+        for controller in self._controllers.values():
+            controller.observe_load(report.gateway, by_endpoint.get(controller.name or "", {}))
 
     def _wake(self, endpoint_id: str) -> None:
         controller = self._controllers.get(endpoint_id)

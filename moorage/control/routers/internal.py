@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
 from moorage.api.errors import EndpointNotFound
-from moorage.api.routing import INTERNAL_HEADER, ReplicaReport
+from moorage.api.routing import INTERNAL_HEADER, LoadReport, ReplicaReport
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler.reconciler import Reconciler
 
@@ -35,6 +35,13 @@ async def watch(request: Request) -> StreamingResponse:
     """The routing snapshot, then each change, a line of JSON each, for as long as the gateway reads."""
     publisher: RoutingPublisher = request.app.state.publisher
     return StreamingResponse(publisher.follow(), media_type="application/x-ndjson")
+
+
+@router.post("/load")
+async def load(request: Request, body: LoadReport) -> dict[str, Any]:
+    reconciler: Reconciler = request.app.state.reconciler
+    reconciler.observe_load(body)
+    return {}
 
 
 @router.post("/report")
