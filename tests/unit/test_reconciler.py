@@ -142,6 +142,11 @@ class Running:
         with reading(self.plane.sessions) as session:
             return [e.event_type for e in session.query(Event).filter_by(endpoint_id=endpoint_id).order_by(Event.id)]
 
+    def routed(self, name: str = "ads") -> list[str] | None:
+        """Ids of the replicas that get the requests; None while no entity is routed to."""
+        route = self.route(name)
+        return [one.id for one in route.served[0].replicas] if route and route.served else None
+
     async def until(self, condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(_PATIENCE):
             while not condition():  # noqa: ASYNC110  another task's database writes
@@ -211,7 +216,7 @@ def test_medium_size_starts_two_replicas(plane: ControlPlane) -> None:
         async with running(plane) as run:
             run.create(config={"served_entities": [entity(workload_size="Medium")]})
             await run.ready()
-            await run.until(lambda: len(run.route().served[0].replicas) == 2)  # type: ignore[union-attr]
+            await run.until(lambda: len(run.routed() or ()) == 2)
             assert run.builder.builds == 1
 
     asyncio.run(scenario())
@@ -263,9 +268,7 @@ def test_a_lost_replica_is_replaced_and_the_endpoint_recovers(plane: ControlPlan
             run.compute.kill(first)
             await run.until(lambda: len(run.compute.started) == 2)
             await run.ready()
-            route = run.route()
-            assert route is not None
-            assert [r.id for r in route.served[0].replicas] == [run.compute.started[1].replica_id]
+            await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
             types = run.events(endpoint_id)
             assert "REPLICA_ENDED" in types
             assert "SERVED_ENTITY_RECOVERING" in types
@@ -316,10 +319,10 @@ def test_a_restarted_control_plane_adopts_the_living_and_replaces_the_dead(plane
                 compute.adoptable.add(replica.id)
             known = replica.id
         async with running(plane, compute) as run:
-            await run.until(lambda: run.route() is not None and run.route().served[0].replicas)  # type: ignore[union-attr]
+            await run.until(run.routed)
             await run.ready()
             # The test's server "crashes": the rows stay as they are.
-            rows = [r.id for r in run.route().served[0].replicas]  # type: ignore[union-attr]
+            rows = run.routed() or []
             compute.stop_replica = _nothing  # type: ignore[method-assign]
             run.context.records.remove_replica = lambda _: None  # type: ignore[method-assign]
         return known, rows
@@ -371,7 +374,7 @@ def test_an_idle_endpoint_goes_to_zero_stays_ready_and_wakes_with_one_replica(pl
         async with running(plane) as run:
             run.create(config={"served_entities": [entity(scale_to_zero_enabled=True)]})
             await run.ready()
-            await run.until(lambda: not run.route().served[0].replicas)  # type: ignore[union-attr]
+            await run.until(lambda: run.routed() == [])
             await run.until(lambda: run.compute.started[0].replica_id in run.compute.stopped)
             assert run.detail()["state"]["ready"] == "READY"
             assert run.route().availability is Availability.SERVING  # type: ignore[union-attr]
@@ -379,7 +382,7 @@ def test_an_idle_endpoint_goes_to_zero_stays_ready_and_wakes_with_one_replica(pl
             for _ in range(5):
                 run.reconciler.observe_load(LoadReport(gateway="worker-0", loads=(waiting,)))
                 await asyncio.sleep(0)
-            await run.until(lambda: run.route().served[0].replicas)  # type: ignore[union-attr]
+            await run.until(run.routed)
             assert len(run.compute.started) == 2
 
     asyncio.run(scenario())
