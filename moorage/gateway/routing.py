@@ -178,11 +178,13 @@ class RoutingTable:
         return found
 
     def sweep(self, now: float) -> None:
-        """Fail requests whose time is over, and drop links that have left and have nothing to wait for."""
+        """Fail requests whose time is over, and keep the links that are wanted, drop those that have left."""
         for replica_id, (link, left) in list(self._leaving.items()):
             if link.outstanding == 0 or now - left > _LINK_LINGER_SECONDS:
                 link.close()
                 del self._leaving[replica_id]
+        for link in self._links.values():
+            link.keep_connected(now)
         for link in (*self._links.values(), *(link for link, _ in self._leaving.values())):
             link.expire(now)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple, cast
 
 from moorage.replica import frames
 
+_RECONNECT_SECONDS = 1.0
+
 
 class ReplicaGone(Exception):
     """The connection ended, or could not be made, before the replica answered."""
@@ -115,6 +117,15 @@ class ReplicaLink:
         finally:
             self.outstanding -= 1
 
+    def keep_connected(self, now: float) -> None:
+        """Connect when there is no connection, so that the replica sees that it is wanted and none is waited for."""
+        connected = self._protocol is not None and not self._protocol.closed
+        if connected or (self._connecting is not None and not self._connecting.done()):
+            return
+        if self.unreachable_since is None or now - self.unreachable_since >= _RECONNECT_SECONDS:
+            self._connecting = asyncio.create_task(self._open())
+            self._connecting.add_done_callback(_looked_at)
+
     def expire(self, now: float) -> None:
         """Fail the requests whose time is over."""
         protocol = self._protocol
@@ -159,3 +170,9 @@ class ReplicaLink:
         if self._protocol is protocol:
             self._protocol = None
             self.unreachable_since = time.monotonic()
+
+
+def _looked_at(connecting: asyncio.Task[_Protocol]) -> None:
+    """A connection that nobody asked for may fail without a word; `unreachable_since` has it."""
+    if not connecting.cancelled():
+        connecting.exception()
