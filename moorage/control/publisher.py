@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from moorage.api.routing import (
     EndpointChange,
@@ -33,9 +35,20 @@ class RoutingPublisher:
         self._followers: set[asyncio.Queue[RoutingChange]] = set()
         self._dirty = asyncio.Event()
 
-    def begin(self, tokens: dict[str, Principal]) -> None:
-        """Take in the tokens of the database before the first gateway asks."""
+    def begin(self, tokens: dict[str, Principal], endpoint_ids: Collection[str]) -> None:
+        """Take in the database's tokens, and the routes that an earlier control plane left of those endpoints.
+
+        Until the reconciler has looked at an endpoint, its requests go where they went before.
+        """
         self._tokens = dict(tokens)
+        try:
+            earlier = RoutingSnapshot.model_validate_json(self._path.read_bytes()).endpoints
+        except FileNotFoundError:
+            earlier = {}
+        except (OSError, ValidationError) as error:
+            _logger.warning("the earlier routing snapshot cannot be read: %s", error)
+            earlier = {}
+        self._endpoints = {name: route for name, route in earlier.items() if route.id in endpoint_ids}
         self._dirty.set()
 
     def publish_endpoint(self, name: str, route: EndpointRoute | None) -> None:

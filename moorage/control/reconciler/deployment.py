@@ -64,6 +64,7 @@ class DeploymentRunner:
         self._running: dict[str, ReplicaProcess] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
+        self.adopted = False  # whether it knows which replicas of an earlier control plane live
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -168,9 +169,10 @@ class DeploymentRunner:
                 await self._journal.event("REPLICA_ADOPTED", "SUCCESS", "RESTART", words)
             else:
                 await self._stop_replica(replica, 1.0)
+        self.adopted = True
         if adopted:
             await self._journal.advance(Trigger.REPLICAS_READY)
-            self._changed()
+        self._changed()
         return adopted
 
     def _open_slot(self, replica: ReplicaProcess | None) -> None:

@@ -142,6 +142,8 @@ class EndpointController:
         return False
 
     def _publish(self, record: EndpointRecord) -> None:
+        if any(one in self._runners and not self._runners[one].adopted for one in record.active.values()):
+            return  # it is still asking who is alive; the route of before holds, and it wakes this when it knows
         served = tuple(
             ServedRoute(
                 name=name,

@@ -27,11 +27,12 @@ class Reconciler:
     async def start(self) -> None:
         """Pick up every endpoint where an earlier control plane left it."""
         context = self._context
-        context.publisher.begin(await in_thread(context.records.tokens, context.clock()))
+        endpoint_ids = await in_thread(context.records.endpoint_ids)
+        context.publisher.begin(await in_thread(context.records.tokens, context.clock()), endpoint_ids)
         known = await in_thread(context.records.replica_ids)
         for replica_id in await context.compute.stop_strangers(known):
             _logger.warning("replica %s was not written down; it is stopped", replica_id)
-        for endpoint_id in await in_thread(context.records.endpoint_ids):
+        for endpoint_id in endpoint_ids:
             self._wake(endpoint_id)
         self._background = [
             asyncio.create_task(context.publisher.write_for_ever()),
