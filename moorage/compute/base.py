@@ -91,8 +91,8 @@ class Compute(Protocol):
     async def release(self, keys_in_use: frozenset[str]) -> None:
         """Let go of what is kept warm for environments that nobody uses."""
 
-    def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
-        """Have these libraries ready for the next replica of that environment."""
+    async def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
+        """Have these libraries ready for the next replica of that environment. Raises `ComputeError`."""
 
     def log_tail(self, deployment_id: str, replica_id: str, size: int) -> str:
         """The last `size` bytes of its log, whole lines."""

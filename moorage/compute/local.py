@@ -167,14 +167,15 @@ class LocalCompute:
             if key not in keys_in_use:
                 await self._templates.stop(key)
 
-    def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
-        """Kept on disk, for the next template too."""
+    async def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
+        """Kept on disk for the next template, and imported by this one now, before another replica is wanted."""
         known = set(self._imports(interpreter))
         if set(modules) <= known:
             return
         path = self._imports_file(interpreter)
         path.with_suffix(".tmp").write_text(json.dumps(sorted(known | set(modules))))
         path.with_suffix(".tmp").replace(path)
+        await self._templates.warm(interpreter, self._imports(interpreter))
 
     def log_tail(self, deployment_id: str, replica_id: str, size: int) -> str:
         """The end of the replica's log, or nothing when it never wrote one."""

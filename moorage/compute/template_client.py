@@ -60,11 +60,24 @@ class Templates:
         """
         async with self._lock(interpreter.key):
             await self._ensure(interpreter)
-            for _ in range(_MOST_RESTARTS):
-                if not (await self._call(interpreter, {"op": "warm", "modules": warm})).get("restarting"):
-                    break
-                await self._wait_until_up(interpreter)
+            await self._warm(interpreter, warm)
             return await self._call(interpreter, {"op": "spawn", "replica": replica})
+
+    async def warm(self, interpreter: Interpreter, modules: list[str]) -> None:
+        """Have the environment's template import these, when there is one.
+
+        Raises:
+            ComputeError: it does not answer.
+        """
+        async with self._lock(interpreter.key):
+            if interpreter.key in self._ready:
+                await self._warm(interpreter, modules)
+
+    async def _warm(self, interpreter: Interpreter, modules: list[str]) -> None:
+        for _ in range(_MOST_RESTARTS):
+            if not (await self._call(interpreter, {"op": "warm", "modules": modules})).get("restarting"):
+                return
+            await self._wait_until_up(interpreter)
 
     async def stop(self, key: str) -> None:
         """End a template; its replicas stay."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from moorage.api.routing import ReplicaFault, ReplicaRoute
 from moorage.api.served_entities import CustomModelSpec
-from moorage.compute.base import ComputeError, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
+from moorage.compute.base import ComputeError, Interpreter, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.backoff import RestartPolicy
 from moorage.control.reconciler.context import Context, in_thread
@@ -17,6 +18,8 @@ from moorage.control.reconciler.journal import DeploymentJournal
 from moorage.control.reconciler.preparation import Preparation, StepFailed
 from moorage.control.reconciler.records import DeploymentRecord, EndpointRecord
 from moorage.control.reconciler.scaling import ScalingLimits, ScalingPolicy, replicas_for
+
+_logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 5.0
@@ -62,7 +65,7 @@ class DeploymentRunner:
         self._slots: list[_Slot] = []
         self._ready: dict[str, ReplicaProcess] = {}
         self._running: dict[str, ReplicaProcess] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._beside_tasks: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
         self.adopted = False  # whether it knows which replicas of an earlier control plane live
         self._task: asyncio.Task[None] | None = None
@@ -88,8 +91,8 @@ class DeploymentRunner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        if self._beside_tasks:
+            await asyncio.wait(self._beside_tasks)
         self._ready.clear()
         await asyncio.gather(*(self._stop_replica(one, drain_seconds) for one in list(self._running.values())))
 
@@ -270,7 +273,7 @@ class DeploymentRunner:
         step.done()
         seconds = f"{state.load_seconds:.2f} s, warmed up in {state.warm_up_seconds:.2f} s"
         log.conclude(f"replica {replica_id} is ready: model loaded in {seconds}")
-        self._context.compute.remember_imports(prepared.interpreter, state.imports)
+        self._beside(self._remember(prepared.interpreter, state.imports))
         self._ready[replica_id] = replica
         self._changed()
         words = f"Replica {replica_id} is ready: model loaded in {seconds}."
@@ -317,9 +320,20 @@ class DeploymentRunner:
             await asyncio.sleep(_ROUTE_SETTLES_SECONDS)
             await self._stop_replica(replica, self._context.settings.drain_seconds)
 
-        task = asyncio.create_task(leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._beside(leave())
+
+    async def _remember(self, interpreter: Interpreter, imports: tuple[str, ...]) -> None:
+        """Have the libraries that this model needed imported for the next replica of its environment."""
+        try:
+            await self._context.compute.remember_imports(interpreter, imports)
+        except ComputeError as error:
+            _logger.warning("environment %s: %s", interpreter.key[:16], error)
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside everything else; `stop` waits for it."""
+        task = asyncio.create_task(work)
+        self._beside_tasks.add(task)
+        task.add_done_callback(self._beside_tasks.discard)
 
     async def _stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
         await self._context.compute.stop_replica(replica, drain_seconds)
