@@ -61,13 +61,17 @@ class TrafficConfigInput(WireInput):
     routes: tuple[RouteInput, ...] = ()
 
 
-class AutoCaptureInput(WireInput):
-    """The older inference table. `{"enabled": false}` alone means none."""
+class AutoCaptureChange(WireInput):
+    """The older inference table as an update gives it: the place may be left out where it is fixed already."""
 
     catalog_name: TablePart | None = None
     schema_name: TablePart | None = None
     table_name_prefix: TablePart | None = None
     enabled: bool = True
+
+
+class AutoCaptureInput(AutoCaptureChange):
+    """The older inference table. `{"enabled": false}` alone means none."""
 
     @model_validator(mode="after")
     def _place_when_enabled(self) -> AutoCaptureInput:
@@ -77,16 +81,15 @@ class AutoCaptureInput(WireInput):
         return self
 
 
-class ConfigInput(WireInput):
-    """What to serve. `entities` and `routes` are the two lists with every default in place."""
+class ServedInput(WireInput):
+    """What to serve. `entities` and `traffic` are the entities and their shares with every default in place."""
 
     served_entities: tuple[ServedEntityInput, ...] | None = None
     served_models: tuple[ServedModelInput, ...] | None = None
     traffic_config: TrafficConfigInput | None = None
-    auto_capture_config: AutoCaptureInput | None = None
 
     @model_validator(mode="after")
-    def _legal_entities(self) -> ConfigInput:
+    def _legal_entities(self) -> ServedInput:
         if self.served_entities and self.served_models:
             raise ValueError("give either 'served_entities' or the older 'served_models', not both")
         entities = self.entities
@@ -105,7 +108,7 @@ class ConfigInput(WireInput):
         return self
 
     @model_validator(mode="after")
-    def _legal_traffic(self) -> ConfigInput:
+    def _legal_traffic(self) -> ServedInput:
         names = [entity.served_name for entity in self.entities]
         given = self.traffic_config.routes if self.traffic_config else ()
         if not given:
@@ -140,6 +143,18 @@ class ConfigInput(WireInput):
         if not given:
             return TrafficConfig(routes=(Route.to(self.entities[0].served_name, 100),))
         return TrafficConfig(routes=tuple(Route.to(r.target, r.traffic_percentage) for r in given))
+
+
+class ConfigInput(ServedInput):
+    """The configuration that an endpoint is created with."""
+
+    auto_capture_config: AutoCaptureInput | None = None
+
+
+class UpdateConfig(ServedInput):
+    """The body that replaces a configuration; without `auto_capture_config` that setting stays as it is."""
+
+    auto_capture_config: AutoCaptureChange | None = None
 
 
 def _refuse_duplicates(field: str, names: Sequence[str]) -> None:
@@ -178,7 +193,7 @@ class AutoCaptureOutput(WireOutput):
     state: AutoCaptureState | None = None
 
     @classmethod
-    def of(cls, given: AutoCaptureInput, endpoint_name: str) -> AutoCaptureOutput:
+    def of(cls, given: AutoCaptureChange, endpoint_name: str) -> AutoCaptureOutput:
         """The setting as echoed; the prefix of the table defaults to the endpoint's name."""
         if not given.enabled:
             return cls(**given.model_dump())

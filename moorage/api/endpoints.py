@@ -19,7 +19,7 @@ from moorage.api.wire import Name, ShortText, Text, WireInput, WireOutput
 
 RESERVED_PREFIX = "databricks-"
 _ADDRESS = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
-_MOST_TAGS = 20
+MOST_TAGS = 20
 
 
 class PermissionLevel(StrEnum):
@@ -122,8 +122,8 @@ class CreateEndpoint(WireInput):
 
     @model_validator(mode="after")
     def _legal_tags(self) -> CreateEndpoint:
-        if len(self.tags) > _MOST_TAGS:
-            raise ValueError(f"'tags' may hold at most {_MOST_TAGS} tags, {len(self.tags)} given")
+        if len(self.tags) > MOST_TAGS:
+            raise ValueError(f"'tags' may hold at most {MOST_TAGS} tags, {len(self.tags)} given")
         for key, count in Counter(tag.key for tag in self.tags).items():
             if count > 1:
                 raise ValueError(f"'tags' has the key '{key}' {count} times; each key must be unique")
@@ -135,10 +135,14 @@ class CreateEndpoint(WireInput):
             return self
         if self.route_optimized and self.config.kind is not EntityKind.CUSTOM_MODEL:
             raise ValueError("'route_optimized' is only for endpoints of custom models")
-        feature = self.ai_gateway.only_for_language_models() if self.ai_gateway else None
-        if feature and self.config.kind is EntityKind.CUSTOM_MODEL:
+        if self.config.kind is EntityKind.CUSTOM_MODEL and (feature := language_model_feature(self.ai_gateway)):
             raise ValueError(f"'ai_gateway.{feature}' is not for endpoints of custom models")
         return self
+
+
+def language_model_feature(gateway: AiGateway | None) -> str | None:
+    """The feature in use that endpoints of custom models do not have, or None."""
+    return gateway.only_for_language_models() if gateway else None
 
 
 class EndpointState(WireOutput):
@@ -168,6 +172,8 @@ class DataPlaneInfo(WireOutput):
 
 
 class _EndpointOutput(WireOutput):
+    """`stopped` is there, and true, only while the endpoint is stopped; clients ignore a key they do not know."""
+
     name: str
     creator: str
     creation_timestamp: int
@@ -179,6 +185,7 @@ class _EndpointOutput(WireOutput):
     ai_gateway: AiGateway | None = None
     budget_policy_id: str | None = None
     telemetry_config: TelemetryConfig | None = None
+    stopped: bool | None = None
 
 
 class EndpointDetail(_EndpointOutput):

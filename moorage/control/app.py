@@ -5,8 +5,17 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from moorage.control.dependencies import ControlDependencies, Notifier, Site
+from moorage.control.endpoint_settings import EndpointSettings
+from moorage.control.endpoint_updates import EndpointUpdates
 from moorage.control.endpoints import EndpointService
-from moorage.control.routers import discovery, scim, serving_endpoints, tokens
+from moorage.control.routers import (
+    discovery,
+    endpoint_settings,
+    endpoint_updates,
+    scim,
+    serving_endpoints,
+    tokens,
+)
 from moorage.control.store.identity import ensure_workspace_id
 from moorage.control.surface import Surface, install_error_handlers
 from moorage.control.tokens import TokenService
@@ -25,8 +34,10 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app.state.site = site
     app.state.sessions = deps.sessions
     app.state.endpoints = EndpointService(deps, site)
+    app.state.endpoint_updates = EndpointUpdates(deps, site)
+    app.state.endpoint_settings = EndpointSettings(deps, site)
     app.state.tokens = TokenService(deps)
-    for module in (discovery, scim, tokens, serving_endpoints):
+    for module in (discovery, scim, tokens, serving_endpoints, endpoint_updates, endpoint_settings):
         app.include_router(module.router)
     install_error_handlers(app)
     app.add_middleware(Surface)

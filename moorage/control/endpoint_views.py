@@ -15,6 +15,7 @@ from moorage.api.configs import (
     PendingConfigOutput,
     TrafficConfig,
 )
+from moorage.api.endpoint_changes import ConfigVersion
 from moorage.api.endpoints import (
     DataPlaneInfo,
     EmailNotifications,
@@ -40,6 +41,11 @@ from moorage.control.dependencies import Site
 from moorage.control.lifecycle import DeploymentPhase, wire_state
 from moorage.control.store.models import Config, Deployment, Endpoint, Event
 
+_STOPPED = DeploymentState(
+    deployment="DEPLOYMENT_ABORTED",
+    deployment_state_message="The endpoint is stopped; start it to serve again.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointRows:
@@ -56,8 +62,8 @@ class EndpointRows:
 
 
 def readiness(rows: EndpointRows) -> Readiness:
-    """READY when every served entity of the active configuration is."""
-    if rows.active is None:
+    """READY when every served entity of the active configuration is, and the endpoint is not stopped."""
+    if rows.active is None or rows.endpoint.stopped:
         return Readiness.NOT_READY
     ready = all(deployment.phase == DeploymentPhase.READY for deployment in rows.served(rows.active))
     return Readiness.READY if ready else Readiness.NOT_READY
@@ -70,7 +76,7 @@ def detail(rows: EndpointRows, level: PermissionLevel, site: Site) -> EndpointDe
     notifications = endpoint.email_notifications
     return EndpointDetail(
         **_common(rows),
-        config=_config(rows, rows.active) if rows.active else None,
+        config=config_output(rows, rows.active) if rows.active else None,
         pending_config=_pending_config(rows, rows.pending) if rows.pending else None,
         permission_level=level,
         route_optimized=endpoint.route_optimized,
@@ -98,6 +104,23 @@ def summary(rows: EndpointRows) -> EndpointSummary:
     return EndpointSummary(**_common(rows), config=config)
 
 
+def ai_gateway(endpoint: Endpoint) -> AiGateway | None:
+    """The AI Gateway block, None when it is not set."""
+    return AiGateway.model_validate(endpoint.ai_gateway) if endpoint.ai_gateway else None
+
+
+def config_version(rows: EndpointRows, config: Config) -> ConfigVersion:
+    """A version as the history shows it. `rows` has its deployments."""
+    return ConfigVersion(
+        config_version=config.version,
+        created_by=config.created_by,
+        creation_timestamp=config.start_time,
+        config=config_output(rows, config),
+        active=config.version == rows.endpoint.active_version,
+        pending=config.version == rows.endpoint.pending_version,
+    )
+
+
 def event_output(event: Event) -> EventOutput:
     return EventOutput(
         event_type=event.event_type,
@@ -120,14 +143,22 @@ def _common(rows: EndpointRows) -> dict[str, Any]:
         "state": EndpointState.of(readiness(rows), endpoint.config_update),
         "tags": tuple(TagOutput.model_validate(tag) for tag in endpoint.tags),
         "description": endpoint.description,
-        "ai_gateway": AiGateway.model_validate(endpoint.ai_gateway) if endpoint.ai_gateway else None,
+        "ai_gateway": ai_gateway(endpoint),
         "budget_policy_id": endpoint.budget_policy_id,
-        "telemetry_config": TelemetryConfig.model_validate(telemetry) if telemetry else None,
+        "telemetry_config": _telemetry_output(telemetry) if telemetry else None,
+        "stopped": endpoint.stopped or None,
     }
 
 
-def _config(rows: EndpointRows, config: Config) -> ConfigOutput:
-    entities = tuple(_served_entity(deployment) for deployment in rows.served(config))
+def _telemetry_output(stored: dict[str, Any]) -> TelemetryConfig:
+    """Without the tables: they have become the profile."""
+    return TelemetryConfig.model_validate({**stored, "table_names": None})
+
+
+def config_output(rows: EndpointRows, config: Config) -> ConfigOutput:
+    """A configuration with the present state of its served entities."""
+    stopped = rows.endpoint.stopped
+    entities = tuple(_served_entity(deployment, stopped=stopped) for deployment in rows.served(config))
     capture = config.body.get("auto_capture_config")
     return ConfigOutput(
         served_entities=entities,
@@ -139,10 +170,10 @@ def _config(rows: EndpointRows, config: Config) -> ConfigOutput:
 
 
 def _pending_config(rows: EndpointRows, config: Config) -> PendingConfigOutput:
-    return PendingConfigOutput(**dict(_config(rows, config)), start_time=config.start_time)
+    return PendingConfigOutput(**dict(config_output(rows, config)), start_time=config.start_time)
 
 
-def _served_entity(deployment: Deployment) -> ServedEntityOutput:
+def _served_entity(deployment: Deployment, *, stopped: bool) -> ServedEntityOutput:
     spec = CustomModelSpec.model_validate(deployment.spec)
     fields = spec.model_dump(exclude={"burst_scaling_enabled"}, exclude_none=True)
     if not spec.environment_vars:
@@ -151,7 +182,7 @@ def _served_entity(deployment: Deployment) -> ServedEntityOutput:
         **fields,
         creator=deployment.creator,
         creation_timestamp=deployment.creation_timestamp,
-        state=_deployment_state(deployment),
+        state=_STOPPED if stopped else _deployment_state(deployment),
     )
 
 

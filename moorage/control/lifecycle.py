@@ -33,6 +33,7 @@ class Trigger(StrEnum):
     SIBLING_FAILED = "SIBLING_FAILED"
     UPDATE_CANCELED = "UPDATE_CANCELED"
     CONFIG_REPLACED = "CONFIG_REPLACED"
+    ENDPOINT_STOPPED = "ENDPOINT_STOPPED"
     ENDPOINT_DELETED = "ENDPOINT_DELETED"
     REPLICAS_GONE = "REPLICAS_GONE"
 
@@ -61,6 +62,7 @@ TRANSITIONS: dict[tuple[DeploymentPhase, Trigger], DeploymentPhase] = {
     **{(phase, _T.SIBLING_FAILED): _P.ABORTED for phase in (*_IN_PROGRESS, _P.READY, _P.RECOVERING)},
     **{(phase, _T.UPDATE_CANCELED): _P.ABORTED for phase in (*_IN_PROGRESS, _P.READY, _P.RECOVERING)},
     **{(phase, _T.CONFIG_REPLACED): _P.RETIRING for phase in _LIVE},
+    **{(phase, _T.ENDPOINT_STOPPED): _P.RETIRING for phase in _LIVE},
     **{(phase, _T.ENDPOINT_DELETED): _P.RETIRING for phase in (*_LIVE, _P.RETIRING)},
 }
 

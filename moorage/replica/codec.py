@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import chain
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -51,11 +51,16 @@ def parse_document(body: bytes) -> Optional[Dict[str, Any]]:
 class RowDecoder:
     """Rows in the order of a signature's columns, from the JSON forms that name their columns."""
 
-    def __init__(self, names: Sequence[str], accept_tensor_forms: bool) -> None:
-        """`accept_tensor_forms` admits `inputs` and `instances`; only numbers mean the same in them."""
+    def __init__(self, names: Sequence[str], dtypes: Sequence[Any] = ()) -> None:
+        """With `dtypes`, those of all-numeric columns, `inputs` and `instances` are taken too.
+
+        MLflow makes arrays of these two forms, and only numbers mean the same in an array as in a DataFrame.
+        """
         self._names = list(names)
         self._width = len(self._names)
-        self._accept_tensor_forms = accept_tensor_forms
+        self._accept_tensor_forms = bool(dtypes)
+        # MLflow puts the records of `inputs` into a DataFrame that widens numbers, and then refuses narrower columns.
+        self._accept_input_records = all(dtype.itemsize == 8 for dtype in dtypes)
 
     def rows(self, document: Dict[str, Any]) -> Optional[Rows]:
         """At least one row of the signature's width, or `None`."""
@@ -69,11 +74,11 @@ class RowDecoder:
             return None
         instances = document.get("instances")
         if instances is not None:
-            return self._from_records(instances)
+            return self._from_exact_records(instances)
         inputs = document.get("inputs")
         if type(inputs) is dict:
             return self._from_columns(inputs)
-        return self._from_records(inputs)
+        return self._from_exact_records(inputs) if self._accept_input_records else None
 
     def _from_split(self, split: Any) -> Optional[Rows]:
         if type(split) is not dict or split.keys() != _SPLIT_KEYS:
@@ -114,15 +119,21 @@ class RowDecoder:
         except KeyError:
             return None
 
+    def _from_exact_records(self, records: Any) -> Optional[Rows]:
+        # A column that the signature does not have is dropped only after it became an array, which may fail.
+        rows = self._from_records(records)
+        if rows is None or any(len(record) != self._width for record in records):
+            return None
+        return rows
+
     def _from_columns(self, columns: Dict[str, Any]) -> Optional[Rows]:
         try:
             lists = [columns[name] for name in self._names]
         except KeyError:
             return None
-        # A column that the signature does not have is dropped only after all were put into one table.
-        if any(type(column) is not list for column in columns.values()):
+        if len(columns) != self._width or any(type(column) is not list for column in lists):
             return None
-        if len({len(column) for column in columns.values()}) != 1 or not lists[0]:
+        if len({len(column) for column in lists}) != 1 or not lists[0]:
             return None
         return [list(row) for row in zip(*lists)]
 
@@ -137,7 +148,7 @@ class NumericColumns:
         self.dtype = np.result_type(*dtypes)
         self._only_doubles = all(dtype == np.float64 for dtype in dtypes)
         self._nullable = all(dtype.kind == "f" for dtype in dtypes)
-        self._integers = [(at, np.iinfo(dtype)) for at, dtype in enumerate(dtypes) if dtype.kind == "i"]
+        self._integers = [(at, *self._limits(dtype)) for at, dtype in enumerate(dtypes) if dtype.kind == "i"]
         self._singles = [at for at, dtype in enumerate(dtypes) if dtype == np.float32]
 
     def array(self, rows: Rows) -> Optional[Any]:
@@ -166,24 +177,34 @@ class NumericColumns:
         kind = values.dtype.kind
         if kind not in "fi":
             return None
-        result = values.astype(self.dtype) if self.dtype.kind == "f" or kind == "i" else values
-        for at, limits in self._integers:
+        with np.errstate(over="ignore"):
+            result = values.astype(self.dtype) if self.dtype.kind == "f" or kind == "i" else values
+        for at, least, most in self._integers:
             column = values[:, at]
             if kind == "f":
-                # `astype(int)` cuts the fraction off; above 2**53 the fraction is already gone.
+                # `astype(int)` cuts the fraction off, and the sign of a zero with it.
                 if not np.all(np.abs(column) < _EXACT_INTEGER):
                     return None
-                column = np.trunc(column)
+                column = np.trunc(column) + 0.0
                 result[:, at] = column
-            if column.min() < limits.min or column.max() > limits.max:
+            if column.min() < least or column.max() > most:
                 return None
         for at in self._singles:
+            # MLflow rounds some integers once, from 64 bits, and some twice, by way of a double.
+            if (np.abs(values[:, at]) >= _EXACT_INTEGER).any():
+                return None
             with np.errstate(over="ignore"):
                 single = values[:, at].astype(np.float32)
             if np.isinf(single).any():
                 return None
             result[:, at] = single
         return result if result.dtype == self.dtype else result.astype(self.dtype)
+
+    def _limits(self, dtype: Any) -> Tuple[int, int]:
+        limits = np.iinfo(dtype)
+        if self.dtype.kind == "f":  # some libraries read a DataFrame by column, without the array's rounding
+            return max(limits.min, -int(_EXACT_INTEGER)), min(limits.max, int(_EXACT_INTEGER))
+        return limits.min, limits.max
 
 
 Column = Callable[[List[Any]], Optional[Any]]
@@ -226,6 +247,13 @@ NUMERIC_TYPES: Dict[str, Any] = {
 }
 
 
+def are_exact(integers: Any) -> bool:
+    """Whether none of them can come from a number of more than 64 bits, which the fast parser reads as a float."""
+    if not integers.size:
+        return True
+    return bool(integers.min() >= -_EXACT_INTEGER and integers.max() <= _EXACT_INTEGER)
+
+
 def split_predictions(output: Any, counts: Sequence[int]) -> Optional[List[Any]]:
     """A batch's output cut into one piece a request, or `None` when it has not one entry per input row."""
     total = sum(counts)
@@ -238,7 +266,7 @@ def split_predictions(output: Any, counts: Sequence[int]) -> Optional[List[Any]]
             return None
         cut = output.__getitem__
     elif type(output) is list:
-        if len(output) != total:
+        if len(output) != total or _is_one_array_a_target(output):
             return None
         cut = output.__getitem__
     elif type(output) is dict and output:
@@ -255,6 +283,16 @@ def split_predictions(output: Any, counts: Sequence[int]) -> Optional[List[Any]]
     return result
 
 
+def _is_one_array_a_target(output: List[Any]) -> bool:
+    """Whether the list may be the `predict_proba` of several targets: an array each, with an entry per row."""
+    return all(isinstance(entry, np.ndarray) and entry.ndim > 1 and len(entry) == len(output) for entry in output)
+
+
+def same_params(one: Any, other: Any) -> bool:
+    """Whether two requests' raw params are one. To Python 1, 1.0 and True are equal; to a schema they are not."""
+    return one is other or (one == other and repr(one) == repr(other))
+
+
 def encode_predictions(output: Any, strict: bool) -> Optional[bytes]:
     """`{"predictions": ...}` for the outputs whose JSON is beyond doubt, else `None`.
 
@@ -262,8 +300,10 @@ def encode_predictions(output: Any, strict: bool) -> Optional[bytes]:
     """
     if orjson is None:
         return None
-    if isinstance(output, np.ndarray):
+    if type(output) is np.ndarray:
         kind = output.dtype.kind
+        if output.ndim == 0 or (output.dtype.itemsize > 8 and kind == "f"):
+            return None
         if kind == "f":
             if not strict and not np.isfinite(output).all():
                 return None
@@ -281,10 +321,10 @@ def encode_predictions(output: Any, strict: bool) -> Optional[bytes]:
         else:
             return None
         return orjson.dumps({"predictions": plain}, option=orjson.OPT_SERIALIZE_NUMPY)
-    if type(output) is dict and output and all(isinstance(value, np.ndarray) for value in output.values()):
+    if type(output) is dict and output and all(type(value) is np.ndarray for value in output.values()):
         parts: Dict[str, Any] = {}
         for key, value in output.items():
-            if type(key) is not str or value.dtype.kind not in "fiub":
+            if type(key) is not str or value.dtype.kind not in "fiub" or value.dtype.itemsize > 8 or value.ndim == 0:
                 return None
             if value.dtype.kind == "f" and not strict and not np.isfinite(value).all():
                 return None

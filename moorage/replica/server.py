@@ -20,6 +20,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import frames
+from .codec import same_params
 from .model import Answer, ServedModel
 from .process import log
 
@@ -28,8 +29,15 @@ _LARGEST_BATCH = 256  # requests
 _LARGEST_BATCH_BYTES = 32 * 1024 * 1024
 _LARGEST_UNSENT = 64 * 1024 * 1024  # bytes a peer may leave unread before it is dropped
 _ORPHAN_LOOK_SECONDS = 5.0
-_PLAIN_JSON = {"", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
-"""Content types of the fast path; MLflow's own judges all others."""
+_PLAIN_JSON = {
+    "",
+    "application/json",
+    "application/json; charset=utf-8",
+    "application/json;charset=utf-8",
+    "application/json; charset=UTF-8",
+    "application/json;charset=UTF-8",
+}
+"""Content types of the fast path; MLflow's own code judges all others."""
 
 
 class Connection:
@@ -105,8 +113,11 @@ class ReplicaServer:
         lonely_since = time.monotonic()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
-            while not self._finished():
-                for key, events in self._selector.select(self._patience()):
+            arrived: Any = None
+            while not self._stopping or arrived or not self._idle():
+                # What the kernel holds for a replica that stops is read too: it has been sent to this one.
+                arrived = self._selector.select(self._patience())
+                for key, events in arrived:
                     if isinstance(key.data, Connection):
                         self._serve_connection(key.data, events)
                     else:
@@ -120,14 +131,20 @@ class ReplicaServer:
                     self._stopping = True
 
     def _patience(self) -> float:
-        """Seconds to wait for the sockets: none while a batch is waiting."""
-        return 0.0 if self._batching and self._queue else _ORPHAN_LOOK_SECONDS
+        """Seconds to wait for the sockets: none while a batch is waiting, nor for the last look of all."""
+        if (self._batching and self._queue) or (self._stopping and self._idle()):
+            return 0.0
+        return _ORPHAN_LOOK_SECONDS
 
     def _stop(self, *_: Any) -> None:
         self._stopping = True
 
-    def _finished(self) -> bool:
-        if not self._stopping or self._queue or self._in_work or self._done:
+    def _idle(self) -> bool:
+        """Whether everything that was read has been answered."""
+        with self._work:  # a worker takes from the queue and counts itself in one step
+            if self._queue or self._in_work:
+                return False
+        if self._done:
             return False
         return not any(connection.unsent for connection in self._connections.values())
 
@@ -203,7 +220,7 @@ class ReplicaServer:
         self._selector.unregister(connection.sock)
         self._connections.pop(connection.sock.fileno(), None)
         connection.sock.close()
-        for request in connection.waiting.values():
+        for request in list(connection.waiting.values()):  # a worker may be taking one out
             request.canceled = True
         connection.unsent.clear()
 
@@ -244,32 +261,33 @@ class ReplicaServer:
             self._selector.modify(connection.sock, events, connection)
 
     def _predict_waiting(self) -> None:
-        """Answer everything in the queue that fits one batch."""
+        """Answer what fits one batch, and at most one request that cannot be in any."""
         batch: List[Request] = []
-        alone: List[Request] = []
+        alone: Optional[Request] = None
         size, params = 0, None
-        while self._queue and len(batch) < _LARGEST_BATCH and size < _LARGEST_BATCH_BYTES:
+        most = _LARGEST_BATCH if self._model.row_wise else 1
+        while self._queue and len(batch) < most and size < _LARGEST_BATCH_BYTES:
             request = self._queue.popleft()
             if self._given_up(request):
                 continue
-            if request.decoded is None and request.head.content_type.lower() in _PLAIN_JSON:
+            if request.decoded is None and request.head.content_type in _PLAIN_JSON:
                 request.decoded = self._model.decode(request.body)
             if request.decoded is None:
-                alone.append(request)
-                continue
+                alone = request
+                break
             if not batch:
                 params = request.decoded[2]
-            elif request.decoded[2] != params:
+            elif not same_params(request.decoded[2], params):
                 self._queue.appendleft(request)
                 break
             batch.append(request)
             size += len(request.body)
         if batch:
             self._predict_batch(batch)
-        for request in alone:
-            self._predict_alone(request)
-        for connection in {request.connection for request in batch + alone}:
-            self._flush(connection)
+            for connection in {request.connection for request in batch}:
+                self._flush(connection)
+        if alone is not None:
+            self._predict_alone(alone)
 
     def _given_up(self, request: Request) -> bool:
         expired = request.deadline is not None and time.monotonic() > request.deadline
@@ -307,7 +325,9 @@ class ReplicaServer:
             self._on_batching_off()
 
     def _predict_alone(self, request: Request) -> None:
-        self._answer(request, self._frame_of(request))
+        if not self._given_up(request):
+            self._answer(request, self._frame_of(request))
+            self._flush(request.connection)
 
     def _frame_of(self, request: Request) -> bytes:
         """The answer frame of one request, by MLflow's own path."""

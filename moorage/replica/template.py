@@ -3,7 +3,7 @@
 It listens on a Unix socket for lines of JSON from the control plane and answers each with one line. It
 outlives the control plane, and its replicas outlive it. Operations:
 
-    {"op": "hello"}                      -> its pid, start ticks, code version, whether it can fork
+    {"op": "hello"}                      -> its pid, start ticks, code version
     {"op": "warm", "modules": [...]}     -> imports them, for the replicas to come; {"restarting": true} when one
                                             of them started threads: it comes back without that one, ask again
     {"op": "spawn", "replica": {...}}    -> starts that replica; {"pid", "started_at", "mode"}
@@ -76,6 +76,7 @@ class Template:
         self._listener = self._listen()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(wake_read, selectors.EVENT_READ)
+        self._reap()  # those that ended while this program began again
         while self._running:
             for key, _ in self._selector.select(timeout=5):
                 if key.fileobj is self._listener:
@@ -137,10 +138,14 @@ class Template:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             try:
                 client.sendall(json.dumps(answer).encode() + b"\n")
+                gone = False
             except OSError:
                 self._drop(client)
+                gone = True
             if successor:
                 self._begin_again()
+            if gone:
+                return
 
     def _begin_again(self) -> None:
         """Run this program anew in the same process, so that the replicas stay its children."""
@@ -244,7 +249,11 @@ class Template:
     def _reap(self) -> None:
         """Take the exit statuses of replicas that ended and leave them in their folders."""
         for pid in list(self._children):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # a library waited for it
+                del self._children[pid]
+                continue
             if ended:
                 folder = self._children.pop(pid)
                 try:

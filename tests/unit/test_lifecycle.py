@@ -52,6 +52,11 @@ def test_a_deleted_endpoint_takes_every_deployment_that_is_not_gone(phase: P) ->
     assert advance(phase, T.ENDPOINT_DELETED) is P.RETIRING
 
 
+@pytest.mark.parametrize("phase", [phase for phase in P if phase not in (P.RETIRING, P.RETIRED)])
+def test_a_stopped_endpoint_takes_every_live_deployment(phase: P) -> None:
+    assert advance(phase, T.ENDPOINT_STOPPED) is P.RETIRING
+
+
 def test_nothing_leaves_retired() -> None:
     assert not [trigger for phase, trigger in TRANSITIONS if phase is P.RETIRED]
 

@@ -131,6 +131,14 @@ class Running:
         self.reconciler.endpoint_changed(answer["id"])
         return str(answer["id"])
 
+    def write(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """A change through the API, and its notice to the reconciler."""
+        answer = self.plane.request(method, f"{ENDPOINTS}/ads/{path}", ADMIN, json=body)
+        assert answer.status_code == 200, answer.text
+        self.reconciler.endpoint_changed(self.detail()["id"])
+        found: dict[str, Any] = answer.json()
+        return found
+
     def detail(self, name: str = "ads") -> dict[str, Any]:
         answer: dict[str, Any] = self.plane.request("GET", f"{ENDPOINTS}/{name}", ADMIN).json()
         return answer
@@ -384,5 +392,98 @@ def test_an_idle_endpoint_goes_to_zero_stays_ready_and_wakes_with_one_replica(pl
                 await asyncio.sleep(0)
             await run.until(run.routed)
             assert len(run.compute.started) == 2
+
+    asyncio.run(scenario())
+
+
+def test_an_update_serves_the_old_version_until_the_new_one_is_ready(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.create()
+            await run.ready()
+            old = run.compute.started[0].replica_id
+            run.builder.gate = asyncio.Event()
+            run.write("PUT", "config", served_entities=[entity(entity_version="2")])
+            await run.until(lambda: run.builder.builds == 2)
+            assert run.routed() == [old]
+            assert run.detail()["state"] == {
+                "ready": "READY",
+                "config_update": "IN_PROGRESS",
+                "update_state": "IN_PROGRESS",
+            }
+            run.builder.gate.set()
+            await run.until(lambda: len(run.compute.started) == 2)
+            await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
+            await run.until(lambda: old in run.compute.stopped)
+            assert run.detail()["config"]["config_version"] == 2
+
+    asyncio.run(scenario())
+
+
+def test_an_update_to_a_broken_version_leaves_the_old_one_serving(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.create()
+            await run.ready()
+            old = run.compute.started[0].replica_id
+            run.builder.failure = "nosuchpackage==1 was not found"
+            run.write("PUT", "config", served_entities=[entity(entity_version="2")])
+            await run.until(lambda: run.detail()["state"]["config_update"] == "UPDATE_FAILED")
+            assert run.detail()["state"]["ready"] == "READY"
+            assert run.routed() == [old]
+            assert old not in run.compute.stopped
+
+    asyncio.run(scenario())
+
+
+def test_a_change_of_traffic_alone_restarts_nothing(plane: ControlPlane) -> None:
+    def routes(first: int) -> dict[str, Any]:
+        shares = [("ads1-1", first), ("ads1-2", 100 - first)]
+        return {"routes": [{"served_model_name": n, "traffic_percentage": p} for n, p in shares]}
+
+    async def scenario() -> None:
+        async with running(plane) as run:
+            both = [entity(), entity(entity_version="2")]
+            run.create(config={"served_entities": both, "traffic_config": routes(100)})
+            await run.ready()
+            run.write("PUT", "config", served_entities=both, traffic_config=routes(30))
+            await run.until(
+                lambda: [one.traffic_percentage for one in run.route().served] == [30, 70]  # type: ignore[union-attr]
+            )
+            assert len(run.compute.started) == 2
+            assert run.compute.stopped == []
+
+    asyncio.run(scenario())
+
+
+def test_a_canceled_update_takes_its_replicas_down_and_keeps_the_old_ones(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.create()
+            await run.ready()
+            run.compute.first_state = Observation(ReplicaPhase.LOADING)
+            run.write("PUT", "config", served_entities=[entity(entity_version="2")])
+            await run.until(lambda: len(run.compute.started) == 2)
+            run.write("POST", "config:cancel")
+            await run.until(lambda: run.compute.stopped == [run.compute.started[1].replica_id])
+            assert run.detail()["state"]["config_update"] == "UPDATE_CANCELED"
+            assert run.routed() == [run.compute.started[0].replica_id]
+
+    asyncio.run(scenario())
+
+
+def test_a_stopped_endpoint_has_no_replicas_and_starts_with_a_new_version(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.create()
+            await run.ready()
+            run.write("POST", "config:stop")
+            await run.until(lambda: run.compute.stopped == [run.compute.started[0].replica_id])
+            assert run.route().availability is Availability.STOPPED  # type: ignore[union-attr]
+            assert run.detail()["state"]["ready"] == "NOT_READY"
+            run.write("POST", "config:start")
+            await run.ready()
+            assert run.detail()["config"]["config_version"] == 2
+            await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
 
     asyncio.run(scenario())

@@ -18,7 +18,8 @@ _LONGEST_RETRY_SECONDS = 30.0
 _ROUTE_SETTLES_SECONDS = 0.5  # by then every gateway has taken a change of the routing in
 
 _UP = (DeploymentPhase.READY, DeploymentPhase.RECOVERING)
-_ENDED = (DeploymentPhase.FAILED, DeploymentPhase.ABORTED, DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
+_LEFT = (DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
+_ENDED = (DeploymentPhase.FAILED, DeploymentPhase.ABORTED, *_LEFT)
 
 
 class EndpointController:
@@ -89,34 +90,29 @@ class EndpointController:
             record = await in_thread(self._context.records.endpoint, self._id)
             if record is None:
                 return False
-        wanted = set(record.active.values())
-        if record.config_update == "IN_PROGRESS":
-            wanted |= set(record.pending.values())
-        for deployment_id in wanted:
-            deployment = record.deployments[deployment_id]
-            if deployment_id not in self._runners and deployment.phase not in (
-                DeploymentPhase.ABORTED,
-                DeploymentPhase.RETIRING,
-                DeploymentPhase.RETIRED,
-            ):
-                runner = DeploymentRunner(self._context, record, deployment, self.wake)
-                self._runners[deployment_id] = runner
-                runner.start()
+        wanted = _wanted(record)
+        for deployment_id in wanted - self._runners.keys():
+            runner = DeploymentRunner(self._context, record, record.deployments[deployment_id], self.wake)
+            self._runners[deployment_id] = runner
+            runner.start()
         self._publish(record)
-        kept = set(record.pending.values())
-        for deployment_id, deployment in record.deployments.items():
-            if deployment_id in wanted:
-                continue
-            if deployment_id not in kept and deployment.phase not in (
-                DeploymentPhase.RETIRING,
-                DeploymentPhase.RETIRED,
-            ):
-                await in_thread(self._context.records.advance, deployment_id, Trigger.CONFIG_REPLACED)
-            if deployment_id in self._runners:
-                self._retire(deployment_id)
-            elif deployment.phase is DeploymentPhase.RETIRING and deployment_id not in self._stopping:
-                await in_thread(self._context.records.advance, deployment_id, Trigger.REPLICAS_GONE)
+        for deployment_id in record.deployments.keys() - wanted:
+            await self._leave(record, deployment_id)
         return False
+
+    async def _leave(self, record: EndpointRecord, deployment_id: str) -> None:
+        """Take down a deployment that is not wanted; that of a failed update stays to be looked at."""
+        phase = record.deployments[deployment_id].phase
+        if deployment_id not in record.pending.values() and phase not in _LEFT:
+            await in_thread(self._context.records.advance, deployment_id, Trigger.CONFIG_REPLACED)
+        if deployment_id in self._runners:
+            self._retire(deployment_id)
+        elif phase is DeploymentPhase.RETIRING and deployment_id not in self._stopping:
+            # An earlier control plane was about to.
+            for replica in await in_thread(self._context.records.replicas, deployment_id):
+                await self._context.compute.stop_replica(replica, self._context.settings.drain_seconds)
+                await in_thread(self._context.records.remove_replica, replica.replica_id)
+            await in_thread(self._context.records.advance, deployment_id, Trigger.REPLICAS_GONE)
 
     async def _settle(self, record: EndpointRecord) -> bool:
         """Finish the update in progress when its outcome is known. Whether it was."""
@@ -161,10 +157,13 @@ class EndpointController:
         if not serving:
             blamed = [*record.pending.values(), *record.active.values()]
             message = next((record.deployments[one].message for one in blamed if record.deployments[one].message), "")
+        availability = Availability.SERVING if serving else Availability.NOT_READY
+        if record.stopped:
+            availability = Availability.STOPPED
         route = EndpointRoute(
             name=record.name,
             id=record.id,
-            availability=Availability.SERVING if serving else Availability.NOT_READY,
+            availability=availability,
             message=message.partition("\n")[0],
             served=served,
             managers=frozenset({record.creator_id}),
@@ -222,3 +221,13 @@ class EndpointController:
             message,
             self._context.clock(),
         )
+
+
+def _wanted(record: EndpointRecord) -> set[str]:
+    """The deployments that are to run: those of the serving configuration and of an update in progress."""
+    if record.stopped:
+        return set()
+    ids = set(record.active.values())
+    if record.config_update == "IN_PROGRESS":
+        ids |= set(record.pending.values())
+    return {one for one in ids if record.deployments[one].phase not in (DeploymentPhase.ABORTED, *_LEFT)}

@@ -39,6 +39,7 @@ class EndpointRecord:
     name: str
     creator_id: str
     deleting: bool
+    stopped: bool
     config_update: str
     active: dict[str, str]
     pending: dict[str, str]
@@ -76,6 +77,7 @@ class Records:
                 name=row.name,
                 creator_id=row.creator_id,
                 deleting=row.deleting,
+                stopped=row.stopped,
                 config_update=row.config_update,
                 active=_wanted(active),
                 pending=_wanted(pending),
@@ -123,7 +125,7 @@ class Records:
     def switch(self, endpoint_id: str, now: int) -> bool:
         """Make the pending configuration the active one. Whether there was one to switch to."""
         with self._sessions.begin() as session:
-            row = session.get(Endpoint, endpoint_id)
+            row = session.get(Endpoint, endpoint_id, with_for_update=True)
             if row is None or row.pending_version is None or row.config_update != "IN_PROGRESS":
                 return False
             row.active_version, row.pending_version = row.pending_version, None
@@ -133,7 +135,7 @@ class Records:
     def fail_update(self, endpoint_id: str, now: int) -> bool:
         """Mark the update in progress as failed. Whether one was."""
         with self._sessions.begin() as session:
-            row = session.get(Endpoint, endpoint_id)
+            row = session.get(Endpoint, endpoint_id, with_for_update=True)
             if row is None or row.config_update != "IN_PROGRESS":
                 return False
             row.config_update, row.last_updated_timestamp = "UPDATE_FAILED", now

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from moorage.control.lifecycle import DeploymentPhase
 from moorage.control.store.models import Config, Deployment, Endpoint, Event
+
+_KEPT_EVENTS = 1000  # an endpoint
+_BATCH = 500
 
 
 class NameTaken(Exception):
@@ -40,6 +44,38 @@ def find(session: Session, name: str) -> Endpoint | None:
     return session.scalar(select(Endpoint).where(Endpoint.name == name, Endpoint.deleting.is_(False)))
 
 
+def find_for_change(session: Session, name: str) -> Endpoint | None:
+    """As `find`, and no other transaction changes the row until this one has ended."""
+    return session.scalar(
+        select(Endpoint).where(Endpoint.name == name, Endpoint.deleting.is_(False)).with_for_update()
+    )
+
+
+def count_live(session: Session) -> int:
+    """How many endpoints are not being deleted."""
+    return session.scalar(select(func.count()).select_from(Endpoint).where(Endpoint.deleting.is_(False))) or 0
+
+
+def provisioned_concurrency(session: Session, *, but: str) -> int:
+    """The concurrency that the running endpoints may grow to, without the endpoint of id `but`.
+
+    What a stopped endpoint had is released: its deployments retire when it stops.
+    """
+    released = (DeploymentPhase.FAILED, DeploymentPhase.ABORTED, DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
+    return (
+        session.scalar(
+            select(func.sum(Deployment.max_concurrency))
+            .join(Endpoint, Endpoint.id == Deployment.endpoint_id)
+            .where(
+                Endpoint.deleting.is_(False),
+                Endpoint.id != but,
+                Deployment.phase.not_in(released),
+            )
+        )
+        or 0
+    )
+
+
 def live(session: Session) -> Sequence[Endpoint]:
     """Every endpoint that is not being deleted, by name."""
     return session.scalars(select(Endpoint).where(Endpoint.deleting.is_(False)).order_by(Endpoint.name)).all()
@@ -47,6 +83,13 @@ def live(session: Session) -> Sequence[Endpoint]:
 
 def config(session: Session, endpoint_id: str, version: int) -> Config | None:
     return session.get(Config, (endpoint_id, version))
+
+
+def configs(session: Session, endpoint_id: str) -> Sequence[Config]:
+    """Every version of an endpoint's configuration, newest first."""
+    return session.scalars(
+        select(Config).where(Config.endpoint_id == endpoint_id).order_by(Config.version.desc())
+    ).all()
 
 
 def active_configs(session: Session) -> Sequence[Config]:
@@ -63,11 +106,19 @@ def deployments(session: Session, endpoint_id: str) -> Sequence[Deployment]:
     return session.scalars(select(Deployment).where(Deployment.endpoint_id == endpoint_id)).all()
 
 
-def live_deployments(session: Session) -> Sequence[Deployment]:
-    """Every deployment of every live endpoint."""
-    return session.scalars(
-        select(Deployment).join(Endpoint, Endpoint.id == Deployment.endpoint_id).where(Endpoint.deleting.is_(False))
-    ).all()
+def deployments_by_id(session: Session, ids: Collection[str]) -> dict[str, Deployment]:
+    """The deployments with these ids, of any endpoint."""
+    found: dict[str, Deployment] = {}
+    for some in _batched(ids):
+        found.update((one.id, one) for one in session.scalars(select(Deployment).where(Deployment.id.in_(some))))
+    return found
+
+
+def _batched(ids: Collection[str]) -> Iterator[Sequence[str]]:
+    """As many at a time as a statement may have parameters in any database."""
+    ordered = list(ids)
+    for first in range(0, len(ordered), _BATCH):
+        yield ordered[first : first + _BATCH]
 
 
 def mark_deleting(session: Session, endpoint: Endpoint, timestamp: int) -> None:
@@ -78,8 +129,14 @@ def mark_deleting(session: Session, endpoint: Endpoint, timestamp: int) -> None:
 
 
 def add_event(session: Session, event: Event) -> None:
+    """Record what happened; the oldest of an endpoint's events make room."""
     session.add(event)
     session.flush()
+    of_endpoint = Event.endpoint_id == event.endpoint_id
+    newest_first = select(Event.id).where(of_endpoint).order_by(Event.id.desc())
+    oldest = session.scalar(newest_first.offset(_KEPT_EVENTS).limit(1))
+    if oldest is not None:
+        session.execute(delete(Event).where(of_endpoint, Event.id <= oldest))
 
 
 def events(session: Session, endpoint_id: str, limit: int) -> Sequence[Event]:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -55,7 +66,8 @@ class Endpoint(Base):
 
     `active_version` is the configuration that serves, `pending_version` the one being deployed or, after
     `UPDATE_FAILED`, the one that failed. `deleting` marks an endpoint that is gone for users while the
-    reconciler takes its replicas down; its row leaves when that is done.
+    reconciler takes its replicas down; its row leaves when that is done. `kind` is the `EntityKind` of its
+    served entities, None before the first configuration. `stopped` keeps `active_version`: what a start deploys.
     """
 
     __tablename__ = "endpoints"
@@ -79,6 +91,8 @@ class Endpoint(Base):
     pending_version: Mapped[int | None] = mapped_column(Integer)
     last_version: Mapped[int] = mapped_column(Integer, default=0)
     deleting: Mapped[bool] = mapped_column(Boolean, default=False)
+    stopped: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    kind: Mapped[str | None] = mapped_column(String(32))
 
     __table_args__ = (
         # A name is taken while a live endpoint holds it; one that is being deleted no longer does.
@@ -107,6 +121,7 @@ class Deployment(Base):
     """A served entity on its way to serving, or serving. `spec` is the served entity as the user gave it.
 
     `phase` is a `DeploymentPhase`; `message` explains it in words; `trigger` names what moved it there.
+    `max_concurrency` is the provisioned concurrency that it may grow to, counted against the workspace's quota.
     """
 
     __tablename__ = "deployments"
@@ -123,6 +138,7 @@ class Deployment(Base):
     environment_key: Mapped[str | None] = mapped_column(String(64))
     model_path: Mapped[str | None] = mapped_column(Text)
     failures: Mapped[int] = mapped_column(Integer, default=0)
+    max_concurrency: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class Replica(Base):

@@ -1,0 +1,237 @@
+"""From a configuration as asked for to its rows: what may be served, and which deployments go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from moorage.api.configs import AutoCaptureChange, AutoCaptureOutput, ServedInput, TrafficConfig
+from moorage.api.endpoints import ConfigUpdate, language_model_feature
+from moorage.api.errors import InvalidParameterValue, NotImplementedHere
+from moorage.api.external_models import SECRET_REFERENCE
+from moorage.api.routing import Principal
+from moorage.api.served_entities import CustomModelSpec, EntityKind
+from moorage.control import endpoint_views as views
+from moorage.control.endpoint_views import EndpointRows
+from moorage.control.lifecycle import DeploymentPhase, Trigger
+from moorage.control.store import endpoints as store
+from moorage.control.store.models import Config, Deployment, Endpoint
+from moorage.identity.ids import new_object_id
+from moorage.registry.client import ModelRegistry
+
+MOST_ENDPOINTS = 1000
+MOST_CONCURRENCY = 4096  # of a workspace
+
+_NOT_YET = {
+    EntityKind.EXTERNAL_MODEL: "External models are not supported by this version of Moorage",
+    EntityKind.PROVISIONED_THROUGHPUT: "Provisioned throughput is not supported by this version of Moorage",
+}
+_IN_WORDS = {
+    EntityKind.CUSTOM_MODEL: "custom models",
+    EntityKind.EXTERNAL_MODEL: "external models",
+    EntityKind.PROVISIONED_THROUGHPUT: "provisioned throughput",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A configuration of custom models that has no version yet."""
+
+    specs: tuple[CustomModelSpec, ...]
+    traffic: TrafficConfig
+    auto_capture: AutoCaptureOutput | None
+
+    @classmethod
+    def of(cls, given: ServedInput, auto_capture: AutoCaptureOutput | None) -> Wanted:
+        return cls(tuple(CustomModelSpec.of(entity) for entity in given.entities), given.traffic, auto_capture)
+
+    @classmethod
+    def again(cls, rows: EndpointRows, config: Config, auto_capture: AutoCaptureOutput | None) -> Wanted:
+        """What an earlier version said."""
+        specs = tuple(CustomModelSpec.model_validate(deployment.spec) for deployment in rows.served(config))
+        return cls(specs, TrafficConfig.model_validate(config.body["traffic_config"]), auto_capture)
+
+
+def require_supported(kind: EntityKind) -> None:
+    """
+    Raises:
+        NotImplementedHere: a kind of served entity that this server cannot deploy.
+    """
+    if kind in _NOT_YET:
+        raise NotImplementedHere(f"{_NOT_YET[kind]}; serve a registered custom model instead")
+
+
+def require_same_kind(endpoint: Endpoint, given: ServedInput) -> None:
+    """Whether the endpoint, as it was created, may serve this.
+
+    Raises:
+        InvalidParameterValue: it serves another kind of entity, or has what this kind does not.
+    """
+    if endpoint.kind is not None and given.kind != endpoint.kind:
+        raise InvalidParameterValue(
+            f"Endpoint '{endpoint.name}' serves {_IN_WORDS[EntityKind(endpoint.kind)]} and cannot be updated to "
+            f"serve {_IN_WORDS[given.kind]}"
+        )
+    if endpoint.route_optimized and given.kind is not EntityKind.CUSTOM_MODEL:
+        raise InvalidParameterValue("'route_optimized' is only for endpoints of custom models")
+    feature = language_model_feature(views.ai_gateway(endpoint))
+    if given.kind is EntityKind.CUSTOM_MODEL and feature:
+        raise InvalidParameterValue(f"'ai_gateway.{feature}' is not for endpoints of custom models")
+
+
+def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec]) -> None:
+    """Look every model up, each once. Calls the registry: not for use inside a transaction that writes.
+
+    Raises:
+        ResourceDoesNotExist: a model or version is not in the registry.
+        InvalidParameterValue: a version is not READY, or a variable refers to a secret that does not exist.
+        TemporarilyUnavailable: the registry does not answer.
+    """
+    specs = tuple(specs)
+    for spec in specs:
+        for variable, value in spec.environment_vars.items():
+            if reference := SECRET_REFERENCE.fullmatch(value):
+                raise InvalidParameterValue(
+                    f"Environment variable '{variable}' of '{spec.name}' refers to key "
+                    f"'{reference['key']}' of secret scope '{reference['scope']}', which does not exist"
+                )
+    for name, version in dict.fromkeys((spec.entity_name, spec.entity_version) for spec in specs):
+        registry.model_version(name, version).require_ready()
+
+
+def require_concurrency(session: Session, endpoint: Endpoint, specs: Iterable[CustomModelSpec]) -> None:
+    """Whether the workspace has room for these in place of what the endpoint runs.
+
+    Raises:
+        InvalidParameterValue: it has not.
+    """
+    asked = sum(spec.concurrency.maximum for spec in specs)
+    if store.provisioned_concurrency(session, but=endpoint.id) + asked > MOST_CONCURRENCY:
+        raise InvalidParameterValue(
+            f"Workspace exceeded provisioned concurrency quota: {MOST_CONCURRENCY} for all running endpoints together"
+        )
+
+
+def going_on(rows: EndpointRows, specs: Iterable[CustomModelSpec]) -> dict[str, Deployment]:
+    """The serving deployments, by served name, of entities that these specs leave as they are."""
+    if rows.active is None:
+        return {}
+    serving = {
+        deployment.served_name: deployment
+        for deployment in rows.served(rows.active)
+        if deployment.phase in (DeploymentPhase.READY, DeploymentPhase.RECOVERING)
+    }
+    return {
+        spec.name: serving[spec.name]
+        for spec in specs
+        if spec.name in serving
+        and CustomModelSpec.model_validate(serving[spec.name].spec).model_dump() == spec.model_dump()
+    }
+
+
+def accept(
+    session: Session,
+    endpoint: Endpoint,
+    wanted: Wanted,
+    caller: Principal,
+    now: int,
+    *,
+    kept: Mapping[str, Deployment] | None = None,
+) -> None:
+    """Write the next version of the configuration and begin the update to it. `kept` deployments go on."""
+    kept = kept or {}
+    deployments = []
+    for spec in wanted.specs:
+        deployment = kept.get(spec.name) or _new_deployment(endpoint, spec, caller.user_name, now)
+        deployments.append(deployment)
+    body: dict[str, Any] = {
+        "served_entities": [{"name": one.served_name, "deployment_id": one.id} for one in deployments],
+        "traffic_config": wanted.traffic.model_dump(mode="json"),
+    }
+    if wanted.auto_capture is not None:
+        body["auto_capture_config"] = wanted.auto_capture.model_dump(mode="json", exclude_none=True)
+    _begin(session, endpoint, body, deployments, caller, now)
+    endpoint.kind = EntityKind.CUSTOM_MODEL
+
+
+def accept_again(session: Session, rows: EndpointRows, config: Config, caller: Principal, now: int) -> None:
+    """Write the next version as a copy of `config` on deployments of its own, which none has stopped."""
+    deployments = []
+    for old in rows.served(config):
+        spec = CustomModelSpec.model_validate(old.spec)
+        deployments.append(_new_deployment(rows.endpoint, spec, old.creator, old.creation_timestamp))
+    served = [{"name": one.served_name, "deployment_id": one.id} for one in deployments]
+    _begin(session, rows.endpoint, {**config.body, "served_entities": served}, deployments, caller, now)
+
+
+def _begin(
+    session: Session,
+    endpoint: Endpoint,
+    body: dict[str, Any],
+    deployments: Iterable[Deployment],
+    caller: Principal,
+    now: int,
+) -> None:
+    """Make `body` the pending configuration."""
+    endpoint.last_version += 1
+    endpoint.pending_version = endpoint.last_version
+    endpoint.config_update = ConfigUpdate.IN_PROGRESS
+    endpoint.last_updated_timestamp = now
+    session.add_all(deployments)
+    session.add(
+        Config(
+            endpoint_id=endpoint.id,
+            version=endpoint.last_version,
+            body=body,
+            start_time=now,
+            created_by=caller.user_name,
+        )
+    )
+    session.flush()
+
+
+def auto_capture_after(rows: EndpointRows, change: AutoCaptureChange | None) -> AutoCaptureOutput | None:
+    """The older inference table after an update. Its place is fixed once it has been enabled.
+
+    Raises:
+        InvalidParameterValue: it lacks a place, would move, or would be turned on again.
+    """
+    config = rows.active or rows.pending
+    stored = config.body.get("auto_capture_config") if config else None
+    earlier = AutoCaptureOutput.model_validate(stored) if stored else None
+    if change is None:
+        return earlier
+    if earlier is None or earlier.state is None:
+        for field in ("catalog_name", "schema_name"):
+            if change.enabled and getattr(change, field) is None:
+                raise InvalidParameterValue(f"Missing required field 'auto_capture_config.{field}'")
+        return AutoCaptureOutput.of(change, rows.endpoint.name)
+    for field in ("catalog_name", "schema_name", "table_name_prefix"):
+        if getattr(change, field) not in (None, getattr(earlier, field)):
+            raise InvalidParameterValue(
+                f"Invalid value for 'auto_capture_config.{field}': the table is fixed once it has been enabled"
+            )
+    if change.enabled and not earlier.enabled:
+        raise InvalidParameterValue(
+            "Invalid value for 'auto_capture_config.enabled': a table that was disabled cannot be enabled again"
+        )
+    return earlier.model_copy(update={"enabled": change.enabled})
+
+
+def _new_deployment(endpoint: Endpoint, spec: CustomModelSpec, creator: str, creation_timestamp: int) -> Deployment:
+    return Deployment(
+        id=new_object_id(),
+        endpoint_id=endpoint.id,
+        served_name=spec.name,
+        spec=spec.model_dump(mode="json", exclude_none=True),
+        creator=creator,
+        creation_timestamp=creation_timestamp,
+        phase=DeploymentPhase.PENDING,
+        message="",
+        trigger=Trigger.CONFIG_ACCEPTED,
+        failures=0,
+        max_concurrency=spec.concurrency.maximum,
+    )
