@@ -57,9 +57,10 @@ class _Protocol(asyncio.Protocol):
             arrived = self._decoder.feed(data)
             for kind, stream, payload in arrived:
                 if kind == frames.RESPONSE:
+                    answer = ReplicaAnswer(*frames.decode_response(payload))
                     entry = self.waiting.pop(stream, None)
                     if entry is not None and not entry[0].done():
-                        entry[0].set_result(ReplicaAnswer(*frames.decode_response(payload)))
+                        entry[0].set_result(answer)
         except frames.FrameError:
             self.close()
 
@@ -98,11 +99,15 @@ class ReplicaLink:
             ReplicaGone: there was no connection, or it ended before an answer.
             ReplicaTimeout: `seconds` went by.
         """
+        if seconds <= 0:
+            raise ReplicaTimeout()
         self.outstanding += 1
         try:
             protocol = self._protocol
             if protocol is None or protocol.closed:
                 protocol = await self._connect()
+                if protocol.closed:
+                    raise ReplicaGone("the replica closed the connection")
             self._stream = stream = (self._stream + 1) & 0xFFFFFFFF
             future: asyncio.Future[ReplicaAnswer] = asyncio.get_running_loop().create_future()
             protocol.waiting[stream] = (future, time.monotonic() + seconds)

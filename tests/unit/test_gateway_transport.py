@@ -277,7 +277,6 @@ async def outcome(asking: asyncio.Task[Any]) -> Any:
     return result if done else asking
 
 
-@pytest.mark.xfail(strict=True, reason="the answer's future is forgotten before its head is read")
 def test_answer_without_a_whole_head_fails_its_request():
     async def scenario(replica, link):
         asking = asyncio.create_task(ask(link))
@@ -288,7 +287,6 @@ def test_answer_without_a_whole_head_fails_its_request():
     play(scenario)
 
 
-@pytest.mark.xfail(strict=True, reason="a request waits on a connection that was lost as soon as it was made")
 def test_request_fails_when_the_connection_is_lost_before_it_is_used():
     async def scenario(replica, link):
         connect = link._open
@@ -304,7 +302,6 @@ def test_request_fails_when_the_connection_is_lost_before_it_is_used():
     play(scenario)
 
 
-@pytest.mark.xfail(strict=True, reason="a negative time cannot be written into the frame")
 def test_request_whose_time_is_over_before_it_is_sent_times_out():
     async def scenario(replica, link):
         asking = asyncio.create_task(ask(link, seconds=-0.01))
