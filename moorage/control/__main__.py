@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import secrets
@@ -26,7 +25,7 @@ from moorage.control.store.engine import make_sessions, migrate, open_database
 from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.identity.tokens import new_token, token_digest
-from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads
+from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads, load_mlflow
 from moorage.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ async def serve(settings: Settings) -> None:
         token_digest(service_token),
         Principal(id=f"service-{secrets.token_hex(4)}", user_name="moorage-control-plane"),
     )
-    threading.Thread(target=importlib.import_module, args=("mlflow",), name="import-mlflow", daemon=True).start()
+    threading.Thread(target=load_mlflow, name="import-mlflow", daemon=True).start()
     app = create_app(ControlDependencies(settings, data, sessions, registry, reconciler, _now))
     app.include_router(internal.router)
     app.state.publisher = publisher

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import requests
 
 from moorage.api.errors import (
     InternalError,
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _logger = logging.getLogger(__name__)
+
+_importing = threading.Lock()
 
 _READY = "READY"
 _MODEL_FILE = "MLmodel"
@@ -82,6 +88,19 @@ class ModelRegistry(Protocol):
         ...
 
 
+def load_mlflow() -> Any:
+    """The `mlflow` package with all that the registry needs of it; the first call takes seconds.
+
+    One thread at a time: its modules import one another, and two threads that begin at different ends of the
+    circle would wait for each other.
+    """
+    with _importing:
+        mlflow = importlib.import_module("mlflow")
+        for module in ("artifacts", "exceptions", "tracking", "store.artifact.artifact_repository_registry"):
+            importlib.import_module(f"mlflow.{module}")
+        return mlflow
+
+
 class MlflowRegistry:
     """The registry behind an MLflow tracking URI. MLflow is imported by the first call: it takes seconds.
 
@@ -125,10 +144,8 @@ class MlflowRegistry:
     def _fetch(self, name: str, version: str, folder: Path) -> Path:
         with self._failures_of(name, version):
             uri = self._client().get_model_version_download_uri(name, version)
-            import mlflow.artifacts
-
             return Path(
-                mlflow.artifacts.download_artifacts(
+                load_mlflow().artifacts.download_artifacts(
                     artifact_uri=uri, dst_path=str(folder), tracking_uri=self._tracking_uri
                 )
             )
@@ -142,18 +159,18 @@ class MlflowRegistry:
         else:
             os.environ["MLFLOW_TRACKING_TOKEN"] = token
 
-        import mlflow
-
+        mlflow = load_mlflow()
         # Sources such as `models:/m-...` are resolved by MLflow through the process-wide URI.
         mlflow.set_tracking_uri(self._tracking_uri)
-        return mlflow.MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri)
+        client: MlflowClient = mlflow.MlflowClient(
+            tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri
+        )
+        return client
 
     @contextmanager
     def _failures_of(self, name: str, version: str) -> Iterator[None]:
         """Turn MLflow's failures into ours."""
-        import mlflow.exceptions
-        import requests
-
+        mlflow = load_mlflow()
         try:
             yield
         except mlflow.exceptions.MlflowException as error:

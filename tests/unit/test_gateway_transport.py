@@ -271,7 +271,7 @@ def test_garbage_from_the_replica_ends_the_connection(garbage):
 
 async def outcome(asking: asyncio.Task[Any]) -> Any:
     """The exception of a request that must fail soon, or the request itself when it goes on waiting."""
-    done, _ = await asyncio.wait([asking], timeout=1)
+    done, _ = await asyncio.wait([asking], timeout=SECONDS / 2)
     asking.cancel()
     [result] = await asyncio.gather(asking, return_exceptions=True)
     return result if done else asking

@@ -105,11 +105,15 @@ class FakeModels:
 @dataclass
 class FakeBuilder:
     failure: str | None = None
+    accident: Exception | None = None
     gate: asyncio.Event | None = None
     builds: int = field(default=0)
 
     async def ensure(self, spec: Any, log: Any) -> Environment:
         self.builds += 1
+        accident, self.accident = self.accident, None
+        if accident is not None:
+            raise accident
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
@@ -168,6 +172,7 @@ class Running:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "_ROUTE_SETTLES_SECONDS", 0.0)
     monkeypatch.setattr(deployment_module, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(deployment_module, "_FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(deployment_module, "_ROUTE_SETTLES_SECONDS", 0.0)
 
 
@@ -485,5 +490,16 @@ def test_a_stopped_endpoint_has_no_replicas_and_starts_with_a_new_version(plane:
             await run.ready()
             assert run.detail()["config"]["config_version"] == 2
             await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
+
+    asyncio.run(scenario())
+
+
+def test_an_unforeseen_failure_is_recorded_and_the_deployment_tried_again(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            run.builder.accident = RuntimeError("import deadlock")
+            endpoint_id = run.create()
+            await run.ready()
+            assert "SERVED_ENTITY_ERROR" in run.events(endpoint_id)
 
     asyncio.run(scenario())

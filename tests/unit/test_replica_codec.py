@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mlflow.pyfunc.scoring_server import predictions_to_json
@@ -262,7 +262,7 @@ OUTPUTS = st.one_of(ARRAYS, st.lists(SCALARS, max_size=4), st.dictionaries(st.te
 
 
 class TestEncodePredictions:
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
     @given(OUTPUTS)
     def test_what_it_writes_is_what_mlflow_writes(self, output):
         for strict in (True, False):

@@ -2,10 +2,12 @@ import struct
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moorage.replica import frames
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KINDS = st.integers(0, 255)
 STREAMS = st.integers(0, 2**32 - 1)
@@ -16,7 +18,7 @@ def stream_of(sent: list[frames.Frame]) -> bytes:
     return b"".join(frames.encode(*frame) for frame in sent)
 
 
-@settings(deadline=None)
+@unhurried
 @given(FRAMES, st.lists(st.integers(0, 400), max_size=12))
 def test_frames_come_out_whole_and_in_order_wherever_the_stream_is_cut(sent, cuts):
     stream = stream_of(sent)
@@ -61,7 +63,7 @@ def test_oversized_frame_behind_a_good_one_is_refused_too():
 LATIN = st.text(st.characters(max_codepoint=255), max_size=30)
 
 
-@settings(deadline=None)
+@unhurried
 @given(STREAMS, st.integers(0, 255), st.integers(0, 2**32 - 1), LATIN, LATIN, st.binary(max_size=60))
 def test_request_survives_the_wire(stream, flags, deadline_ms, content_type, request_id, body):
     frame = frames.encode_request(
@@ -72,7 +74,7 @@ def test_request_survives_the_wire(stream, flags, deadline_ms, content_type, req
     assert frames.decode_request(payload) == ((flags, deadline_ms, content_type, request_id), body)
 
 
-@settings(deadline=None)
+@unhurried
 @given(STREAMS, st.integers(0, 999), st.integers(0, 2**17), st.integers(0, 2**34), st.integers(0, 2**34), st.binary())
 def test_response_survives_the_wire_and_its_counts_saturate(stream, status, batch, queue_us, predict_us, body):
     frame = frames.encode_response(stream, status, batch, queue_us, predict_us, body)

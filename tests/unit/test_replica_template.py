@@ -408,8 +408,8 @@ def test_real_model_is_forked_from_a_template_with_the_real_libraries(folder):
     )
     template = Template(folder)
     try:
-        assert template.warm("mlflow.sklearn")["seconds"] > 0
-        assert template.warm("mlflow.sklearn")["seconds"] < 0.5
+        first, second = (template.warm("mlflow.sklearn")["seconds"] for _ in range(2))
+        assert second < first / 5
         replica = template.spawn(folder / "model")
         status = replica.until_phase("ready")
         assert (status["batching"], status["fast_path"]) == (True, "tensor")

@@ -23,7 +23,9 @@ _logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 5.0
-_LOG_TAIL_BYTES = 1500
+_LOG_TAIL_BYTES = 3000
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
 _ROUTE_SETTLES_SECONDS = 0.5  # by then every gateway has taken a change of the routing in
 _HAS_SERVED = (DeploymentPhase.READY, DeploymentPhase.RECOVERING, DeploymentPhase.FAILED)
 _SETTLED = (ReplicaPhase.READY, ReplicaPhase.FAILED, ReplicaPhase.STOPPED, ReplicaPhase.GONE)
@@ -111,6 +113,24 @@ class DeploymentRunner:
             self._look.set()
 
     async def _run(self) -> None:
+        """Work until stopped. A failure that nobody foresaw is logged, and the work begins anew."""
+        wait = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._work()
+                return
+            except Exception as error:
+                _logger.exception("deployment %s of %s: an unforeseen failure", self.served_name, self._endpoint.name)
+                try:
+                    await self._drop_slots()
+                    words = f"The server failed: {type(error).__name__}. It tries again."
+                    await self._journal.event("SERVED_ENTITY_ERROR", "FAILED", "SERVER_FAILED", words)
+                except Exception:
+                    _logger.exception("deployment %s: that could not be recorded either", self.served_name)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _LONGEST_RETRY_SECONDS)
+
+    async def _work(self) -> None:
         adopted = await self._adopt()
         can_be_at_zero = self._scaling.limits.minimum == 0
         if self._journal.phase is DeploymentPhase.READY and not adopted and not can_be_at_zero:
@@ -152,6 +172,10 @@ class DeploymentRunner:
 
     async def _fail(self, reason: str) -> None:
         self._journal.log.conclude(f"deployment failed: {reason}")
+        await self._drop_slots()
+        await self._journal.advance(Trigger.STEP_FAILED, reason)
+
+    async def _drop_slots(self) -> None:
         tasks = [slot.task for slot in self._slots if slot.task is not None]
         for task in tasks:
             task.cancel()
@@ -159,7 +183,6 @@ class DeploymentRunner:
         self._slots.clear()
         self._ready.clear()
         await asyncio.gather(*(self._stop_replica(one, 1.0) for one in list(self._running.values())))
-        await self._journal.advance(Trigger.STEP_FAILED, reason)
 
     async def _adopt(self) -> list[ReplicaProcess]:
         """Take over the replicas that an earlier control plane started."""
@@ -334,8 +357,14 @@ class DeploymentRunner:
         task = asyncio.create_task(work)
         self._beside_tasks.add(task)
         task.add_done_callback(self._beside_tasks.discard)
+        task.add_done_callback(_log_failure)
 
     async def _stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
         await self._context.compute.stop_replica(replica, drain_seconds)
         self._running.pop(replica.replica_id, None)
         await in_thread(self._context.records.remove_replica, replica.replica_id)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _logger.error("work beside a deployment failed", exc_info=error)
