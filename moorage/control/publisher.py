@@ -21,6 +21,7 @@ from moorage.api.routing import (
 _logger = logging.getLogger(__name__)
 
 _WRITE_DELAY_SECONDS = 0.1
+_RETRY_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 10.0
 _LONGEST_QUEUE = 10_000
 
@@ -106,7 +107,9 @@ class RoutingPublisher:
             try:
                 await asyncio.to_thread(_replace, self._path, text)
             except OSError as error:
-                _logger.warning("cannot write the routing snapshot: %s", error)
+                _logger.warning("cannot write the routing snapshot; it is tried again: %s", error)
+                self._dirty.set()
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def _tell(self, change: RoutingChange) -> None:
         self._dirty.set()

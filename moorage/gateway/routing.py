@@ -211,7 +211,10 @@ class RoutingTable:
 
     def _link(self, replica: ReplicaRoute) -> ReplicaLink:
         link = self._links.get(replica.id)
-        if link is None or link.address != replica.address:
+        if link is not None and link.address != replica.address:
+            self._leaving[f"{replica.id} at {link.address}"] = (link, time.monotonic())
+            link = None
+        if link is None:
             link = self._links[replica.id] = ReplicaLink(replica.id, replica.address)
         return link
 

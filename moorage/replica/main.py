@@ -64,6 +64,7 @@ def run(config: Dict[str, Any]) -> int:
         orphan_seconds=config["orphan_seconds"],
         on_batching_off=lambda: status.update(batching=False),
     )
+    signal.signal(signal.SIGTERM, server.stop)  # from here on it is asked to drain, not ended
     status.update(
         phase="ready",
         load_seconds=round(loaded - began, 3),

@@ -106,7 +106,7 @@ class ReplicaServer:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGTERM, self.stop)
         if not self._batching:
             for number in range(self._threads):
                 threading.Thread(target=self._worker, name=f"predict-{number}", daemon=True).start()
@@ -136,7 +136,8 @@ class ReplicaServer:
             return 0.0
         return _ORPHAN_LOOK_SECONDS
 
-    def _stop(self, *_: Any) -> None:
+    def stop(self, *_: Any) -> None:
+        """Finish what waits and return from `run`; a signal handler."""
         self._stopping = True
 
     def _idle(self) -> bool:

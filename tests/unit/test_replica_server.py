@@ -151,7 +151,7 @@ class Running:
 
     def stop(self) -> None:
         """What SIGTERM does: the handler, and a byte that wakes the loop."""
-        self._server._stop()
+        self._server.stop()
         with contextlib.suppress(OSError):
             os.write(self._server._wake_write, b"\0")
 
