@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from . import codec
+from .answers import Answer, error_answer, failure
 from .process import log
 
 ROW_WISE_FLAVORS = {
@@ -34,20 +35,6 @@ _ARRAY_FLAVORS = {"mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm"}
 _ARRAY_ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "lightgbm.")
 _NEEDS_COLUMN_NAMES = {"ColumnTransformer", "FunctionTransformer"}
 _SAMPLE_ROWS = 3
-_LONGEST_MESSAGE = 4096
-
-UNEXPECTED_ERROR = (
-    "Encountered an unexpected error while evaluating the model. Verify that the serialized input"
-    " Dataframe is compatible with the model for inference."
-)
-
-
-@dataclass
-class Answer:
-    """What goes back for one request: an HTTP status and a JSON body."""
-
-    status: int
-    body: bytes
 
 
 @dataclass
@@ -150,9 +137,9 @@ class ServedModel:
                 body, content_type or "application/json", self.pyfunc, self.input_schema
             )
         except BaseException as error:  # noqa: BLE001  a model may also call sys.exit
-            return self._failure(error, request_id, with_stack_trace)
+            return failure(error, request_id, with_stack_trace)
         if result.status != 200:
-            return _error(result.status, "BAD_REQUEST", result.response)
+            return error_answer(result.status, "BAD_REQUEST", result.response)
         text = codec.without_special_floats(result.response) if self.strict_json else result.response
         return Answer(200, text.encode())
 
@@ -170,40 +157,6 @@ class ServedModel:
         self._scoring_server.predictions_to_json(output, text)
         value = text.getvalue()
         return (codec.without_special_floats(value) if self.strict_json else value).encode()
-
-    def _failure(self, error: BaseException, request_id: str, with_stack_trace: bool) -> Answer:
-        """The error answer, and the line in the log. Only the model's own failures have a traceback to show."""
-        from mlflow.exceptions import MlflowException
-
-        trace: Optional[str] = None
-        document: Dict[str, Any] = {}
-        status, code = 400, "BAD_REQUEST"
-        if isinstance(error, MlflowException):
-            document = json.loads(error.serialize_as_json())
-            status = error.get_http_status_code()
-            trace = document.pop("stack_trace", None)
-            message = str(document.pop("message", ""))
-            cause = error.__context__
-            if message == UNEXPECTED_ERROR and cause is not None:
-                message = f"{UNEXPECTED_ERROR} Error: {_describe(cause)}"
-            code = str(document.pop("error_code", code))
-        elif isinstance(error, RecursionError):
-            message = "Invalid input. The JSON is nested too deeply."
-        else:
-            trace = traceback.format_exc()
-            if isinstance(error, SystemExit):
-                message = f"{UNEXPECTED_ERROR} Error: the model called sys.exit({error.code!r})"
-            elif isinstance(error, (TypeError, ValueError)) and "_to_json" in trace:
-                message = f"The model's output cannot be written as JSON. Error: {_describe(error)}"
-            else:
-                message = f"Invalid input. Error: {_describe(error)}"
-        # MLflow repeats an unreadable body in its message; the sender has it, and logs are read by others.
-        message = message.partition("\nInput: \n")[0]
-        log("ERROR", f"request {request_id}: {_shorten(message)}\n{trace or ''}".rstrip())
-        document["request_id"] = request_id
-        if with_stack_trace and trace is not None:
-            document["stack_trace"] = trace
-        return _error(status, code, message, document)
 
     def _choose_fast_path(self) -> Optional[FastPath]:
         try:
@@ -442,17 +395,3 @@ def _enforce_params(params: Any, schema: Any) -> Any:
     from mlflow.models.utils import _enforce_params_schema
 
     return _enforce_params_schema(params, schema)
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}... (shortened)"
-
-
-def _error(status: int, code: str, message: str, extra: Optional[Dict[str, Any]] = None) -> Answer:
-    return Answer(
-        status, json.dumps({"error_code": code, "message": _shorten(message), **(extra or {})}).encode()
-    )

@@ -20,8 +20,9 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import frames
+from .answers import Answer
 from .codec import same_params
-from .model import Answer, ServedModel
+from .model import ServedModel
 from .process import log
 
 _READ_BYTES = 256 * 1024

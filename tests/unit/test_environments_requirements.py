@@ -110,7 +110,8 @@ def test_constraints_and_nested_files_inside_the_model_are_followed(tmp_path):
 
 
 def test_option_lines_are_kept_apart_from_requirements(tmp_path):
-    options = ("--index-url https://host/simple", "--extra-index-url=https://u:p@host/simple", "--no-binary :all:")
+    other = "https://u:p@host/simple"
+    options = ("--index-url https://host/simple", f"--extra-index-url={other}", "--no-binary :all:")
     spec = read_environment_spec(write(tmp_path, requirements__txt="\n".join([*options, "mlflow"])))
     assert spec.options == options
     assert spec.requirements == ("mlflow",)
