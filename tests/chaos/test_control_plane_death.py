@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 
 import httpx
 import pytest
+from load import CLIENTS, grows_by, load_on
 from models import Registered, Registry
 from server import Server, data_directory, is_alive, wait_for
 
-CLIENTS = 4
-PACE_SECONDS = 0.005
 NAME = "chaos-iris"
-
-
-@dataclass
-class Load:
-    """What the clients have seen. An answer counts as failed when it is not the right prediction."""
-
-    answered: int = 0
-    failures: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -49,45 +38,6 @@ def model(chaotic: Server) -> Registered:
     return found
 
 
-@contextmanager
-def load_on(server: Server, model: Registered) -> Iterator[Load]:
-    """Clients that query through connections they keep, for the time of the block."""
-    load, over, lock = Load(), threading.Event(), threading.Lock()
-    body = {"dataframe_records": model.rows.to_dict("records")}
-    right = {"predictions": [0, 0, 0, 1, 1, 2, 2, 2]}
-
-    def client() -> None:
-        headers = {"Authorization": f"Bearer {server.token}"}
-        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as http:
-            while not over.wait(PACE_SECONDS):
-                try:
-                    answer = http.post(f"/serving-endpoints/{NAME}/invocations", json=body)
-                    failure = "" if answer.json() == right else f"{answer.status_code} {answer.text[:300]}"
-                except (httpx.HTTPError, ValueError) as error:
-                    failure = repr(error)
-                with lock:
-                    load.answered += 1
-                    if failure:
-                        load.failures.append(failure)
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
-        wait_for("the load runs", lambda: load.answered > 50, 30)
-        yield load
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(70)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def grows_by(load: Load, count: int, seconds: float) -> None:
-    target = load.answered + count
-    wait_for(f"{count} more answers", lambda: load.answered >= target, seconds)
-
-
 def replicas_of(server: Server) -> dict[str, int]:
     """All ready replicas, once there are any."""
     return wait_for("a replica is ready", server.replicas, 30)
@@ -95,7 +45,7 @@ def replicas_of(server: Server) -> dict[str, int]:
 
 def test_no_request_fails_while_the_control_plane_is_dead_and_replicas_are_kept(chaotic, model):
     replicas = replicas_of(chaotic)
-    with load_on(chaotic, model) as load:
+    with load_on(chaotic, NAME, model) as load:
         dead = chaotic.part("moorage.control")
         os.kill(dead, signal.SIGKILL)
         died = time.monotonic()
@@ -158,7 +108,7 @@ def test_creation_goes_on_when_the_control_plane_dies_in_the_middle(chaotic, mod
 
 def test_killed_replica_costs_at_most_the_requests_in_flight_and_is_replaced(chaotic, model):
     [(replica, pid)] = replicas_of(chaotic).items()
-    with load_on(chaotic, model) as load:
+    with load_on(chaotic, NAME, model) as load:
         os.kill(pid, signal.SIGKILL)
         new = wait_for("another replica", lambda: set(chaotic.replicas()) - {replica}, 15)
         grows_by(load, 100, 30)
