@@ -214,10 +214,12 @@ def data_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running_server(*, with_other_user: bool = False) -> Iterator[Server]:
+def running_server(
+    *, with_other_user: bool = False, settings: dict[str, str] | None = None
+) -> Iterator[Server]:
     """A server for the time of the block, stopped as its user stops it."""
     with data_directory() as data_dir:
-        server = Server(data_dir, with_other_user=with_other_user)
+        server = Server(data_dir, with_other_user=with_other_user, settings=settings)
         try:
             yield server
         except BaseException:

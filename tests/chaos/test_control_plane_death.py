@@ -12,7 +12,7 @@ import httpx
 import pytest
 from load import CLIENTS, grows_by, load_on
 from models import Registered, Registry
-from server import Server, data_directory, is_alive, wait_for
+from server import Server, data_directory, is_alive, running_server, wait_for
 
 NAME = "chaos-iris"
 
@@ -20,14 +20,8 @@ NAME = "chaos-iris"
 @pytest.fixture(scope="module")
 def chaotic() -> Iterator[Server]:
     """A server that no other module uses."""
-    with data_directory() as data_dir:
-        server = Server(data_dir)
-        try:
-            yield server
-        except BaseException:
-            server.kill()
-            raise
-        server.stop()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

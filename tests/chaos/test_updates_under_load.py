@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from load import grows_by, load_on
 from models import Registered, Registry
-from server import Server, data_directory, wait_for
+from server import Server, running_server, wait_for
 
 NAME = "busy-iris"
 PATH = f"/api/2.0/serving-endpoints/{NAME}"
@@ -18,14 +18,8 @@ BURST = 200
 @pytest.fixture(scope="module")
 def busy():
     """A server that no other module uses, whose idle endpoints go to zero soon."""
-    with data_directory() as data_dir:
-        server = Server(data_dir, settings={"MOORAGE_SCALE_TO_ZERO_IDLE_SECONDS": "1"})
-        try:
-            yield server
-        except BaseException:
-            server.kill()
-            raise
-        server.stop()
+    with running_server(settings={"MOORAGE_SCALE_TO_ZERO_IDLE_SECONDS": "1"}) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
