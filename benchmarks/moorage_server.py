@@ -81,7 +81,7 @@ class MoorageServer:
         if answers != [[each] for each in model.expected(len(model.features))]:
             raise BenchmarkFailed(f"{url} mixes up the answers of requests that are sent at once")
 
-    def create(self, endpoint: str, model: Prepared, size: str) -> None:
+    def create(self, endpoint: str, model: Prepared, size: str, *, scale_to_zero: bool = False) -> None:
         """Ask for an endpoint; the model is registered first when the server does not know it."""
         version = self.register(model)
         entity = {
@@ -89,7 +89,7 @@ class MoorageServer:
             "entity_name": _registered_name(model),
             "entity_version": version,
             "workload_size": size,
-            "scale_to_zero_enabled": False,
+            "scale_to_zero_enabled": scale_to_zero,
         }
         document = {"name": endpoint, "config": {"served_entities": [entity]}}
         answer = self.http.post("/api/2.0/serving-endpoints", json=document)
@@ -151,10 +151,17 @@ class MoorageServer:
         Raises:
             BenchmarkFailed: there is none.
         """
+        return self._part("moorage.gateway")
+
+    def control_plane(self) -> int:
+        """Process id of the control plane; raises as `gateway` does."""
+        return self._part("moorage.control")
+
+    def _part(self, module: str) -> int:
         for pid in family(self.process.pid):
-            if "moorage.gateway" in command_line(pid):
+            if module in command_line(pid):
                 return pid
-        raise BenchmarkFailed("the server has no gateway process")
+        raise BenchmarkFailed(f"the server has no process of {module}")
 
     def pids(self) -> tuple[int, ...]:
         """Every process of the server."""
@@ -162,10 +169,10 @@ class MoorageServer:
 
 
 @contextlib.contextmanager
-def running_moorage(bench: Bench) -> Iterator[MoorageServer]:
-    """A server on the run's data directory; a second start of the same run finds the registered models again."""
-    data = DataDirectory(bench.folder / "moorage")
-    log = bench.folder / "moorage.log"
+def running_moorage(bench: Bench, name: str = "moorage") -> Iterator[MoorageServer]:
+    """A server on a data directory of the run; a second start on the same one finds its registered models again."""
+    data = DataDirectory(bench.folder / name)
+    log = bench.folder / f"{name}.log"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moorage", "serve", "--data-dir", str(data.root)]

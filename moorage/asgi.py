@@ -6,13 +6,23 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 
 
 class _Server(uvicorn.Server):
     """Uvicorn ends its process with the signal that stopped it; here the signal only stops the serving."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._stopping is not None:
+            self._stopping()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -23,6 +33,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_until_signal(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> None:
-    """Serve; on SIGTERM or SIGINT stop accepting, drain, return."""
-    await _Server(config).serve(sockets=sockets)
+async def serve_until_signal(
+    config: uvicorn.Config,
+    sockets: list[socket.socket] | None = None,
+    *,
+    stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve; on SIGTERM or SIGINT stop accepting, drain, return. `stopping` ends what would never drain by itself."""
+    await _Server(config, stopping).serve(sockets=sockets)

@@ -19,26 +19,47 @@ class DataDirectoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """The layout under one root. `create` makes it with mode 0700."""
+    """The layout under one root, which `create` makes."""
 
     root: Path
 
-    def create(self) -> None:
-        """Make the directory tree.
+    def create(self, *, for_other_users: bool = False) -> None:
+        """Make the directory tree, and close what is in it to other users.
+
+        `for_other_users`: models run as such. They may pass through, and read what they are given in there by
+        name; they can list nothing.
 
         Raises:
             DataDirectoryError: the root cannot be made, or is not a directory.
         """
+        passable = 0o711 if for_other_users else 0o700
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.root.chmod(0o700)
-            for folder in (self.mlflow, self.environments, self.models, self.deployments, self.run):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            owner = self.run.lstat()
+            if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+                raise DataDirectoryError(f"{self.run} belongs to somebody else or is open to others")
+            for folder in (self.root, self.run, *self._passable):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(passable)
+            for folder in (self.mlflow, self._server_run):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.root, self.run, self.logs):
+                self._close_contents(folder)
         except OSError as error:
             raise DataDirectoryError(f"cannot use {self.root} as data directory: {error.strerror}") from error
-        owner = self.run.stat()
-        if owner.st_uid != os.getuid() or stat.S_IMODE(owner.st_mode) & 0o077:
-            raise DataDirectoryError(f"{self.run} belongs to somebody else or is open to others")
+
+    def _close_contents(self, folder: Path) -> None:
+        """What an earlier version or another program left open in there."""
+        for path in set(folder.iterdir()) - {self.run, *self._passable}:
+            mode = path.lstat().st_mode
+            if mode & 0o077 and not stat.S_ISLNK(mode):
+                path.chmod(stat.S_IMODE(mode) & 0o700)
+
+    @property
+    def _passable(self) -> tuple[Path, ...]:
+        """Where models have something that is theirs, beside the root and `run`."""
+        return (self.environments, self.models, self.deployments, self.logs, self.replicas, self.templates)
 
     @property
     def lock(self) -> Path:
@@ -51,6 +72,15 @@ class DataDirectory:
     @property
     def encryption_key(self) -> Path:
         return self.root / "encryption.key"
+
+    @property
+    def new_encryption_key(self) -> Path:
+        """The key that is to replace it, only while a rotation is under way."""
+        return self.root / "encryption.key.new"
+
+    @property
+    def oauth_signing_key(self) -> Path:
+        return self.root / "oauth-signing-key.pem"
 
     @property
     def database(self) -> Path:
@@ -99,27 +129,37 @@ class DataDirectory:
 
     @property
     def control_socket(self) -> Path:
-        return self.run / "control.sock"
+        return self._server_run / "control.sock"
 
     @property
     def mlflow_socket(self) -> Path:
-        return self.run / "mlflow.sock"
+        return self._server_run / "mlflow.sock"
 
     @property
     def snapshot(self) -> Path:
         """The newest routing snapshot, for a gateway that starts while the control plane is away."""
-        return self.run / "snapshot.json"
+        return self._server_run / "snapshot.json"
 
     @property
     def service_token(self) -> Path:
         """The token with which the control plane calls its own MLflow API; renewed at every start."""
-        return self.run / "service.token"
+        return self._server_run / "service.token"
 
-    def template_socket(self, environment_key: str) -> Path:
-        return self.run / f"t-{environment_key[:16]}.sock"
+    @property
+    def _server_run(self) -> Path:
+        """What of `run` concerns nobody but the server."""
+        return self.run / "server"
+
+    @property
+    def templates(self) -> Path:
+        """The sockets of templates, in a folder for each user that they run as."""
+        return self.run / "templates"
+
+    def template_socket(self, environment_key: str, uid: int) -> Path:
+        return self.templates / str(uid) / environment_key[:16]
 
     def replica_socket(self, replica_id: str) -> Path:
-        return self.run / f"r-{replica_id}.sock"
+        return self.replica(replica_id) / "s"
 
     @property
     def replicas(self) -> Path:

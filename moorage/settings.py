@@ -7,14 +7,20 @@ through their environment, so that all of them see the same values.
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from moorage.api.workloads import DEFAULT_REPLICA_MEMORY_BYTES
+
 MIB = 1024 * 1024
+_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
+_SENDER = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*")
 
 
 class EnvManager(StrEnum):
@@ -28,7 +34,7 @@ class EnvManager(StrEnum):
 class Settings(BaseSettings):
     """The effective configuration. Durations are seconds, sizes bytes unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -37,6 +43,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     mlflow_uri: str | None = None
     mlflow_workers: int = Field(default=1, ge=1, le=16)
+    redis_url: SecretStr | None = None
     admin_user: str = "admin@localhost"
     log_level: str = "INFO"
 
@@ -58,10 +65,25 @@ class Settings(BaseSettings):
     replica_restart_attempts: int = Field(default=5, ge=1)
     scale_to_zero_idle_seconds: float = Field(default=1800, gt=0)
     scale_down_seconds: float = Field(default=300, ge=0)
+    audit_days: float = Field(default=365, gt=0)
     drain_seconds: float = Field(default=20, ge=0, le=600)
+    model_uid_base: int = Field(default=61000, ge=0, le=2**31 - 2**20)
+    replica_memory_bytes: int = Field(default=DEFAULT_REPLICA_MEMORY_BYTES, ge=0)
     strict_json: bool = True
 
-    @field_validator("env_extra_index_urls", "env_find_links", mode="before")
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_allowed_domains: Annotated[tuple[str, ...], NoDecode] = ()
+    oidc_create_users: bool = False
+
+    smtp_url: SecretStr | None = None
+    smtp_from: str | None = None
+    notification_webhook_url: SecretStr | None = None
+    notification_webhook_secret: SecretStr | None = None
+    notification_attempts: int = Field(default=12, ge=1, le=100)
+
+    @field_validator("env_extra_index_urls", "env_find_links", "oidc_allowed_domains", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Lists are given with spaces or commas between their items."""
@@ -85,6 +107,57 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_url(value, {"smtp", "smtps"}):
+            raise ValueError("must be an smtp:// or smtps:// URL of a host: smtp://USER:PASSWORD@HOST:PORT")
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _sender(cls, value: str | None) -> str | None:
+        if value is not None and not _SENDER.fullmatch(value):
+            raise ValueError("must be an e-mail address")
+        return value
+
+    @field_validator("notification_webhook_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_url(value, {"http", "https"}):
+            raise ValueError("must be an http:// or https:// URL")
+        return value
+
+    @model_validator(mode="after")
+    def _mail_has_a_sender(self) -> Settings:
+        if self.smtp_url is not None and self.smtp_from is None:
+            raise ValueError("MOORAGE_SMTP_FROM must be set when MOORAGE_SMTP_URL is: mail needs a sender")
+        return self
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not _is_private_url(value):
+            raise ValueError("must be an https:// URL; http:// only on this machine")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_sign_in(self) -> Settings:
+        if self.oidc_issuer is not None and self.oidc_client_id is None:
+            raise ValueError("MOORAGE_OIDC_CLIENT_ID must be set when MOORAGE_OIDC_ISSUER is")
+        if self.oidc_create_users and not self.oidc_allowed_domains:
+            raise ValueError("MOORAGE_OIDC_CREATE_USERS needs MOORAGE_OIDC_ALLOWED_DOMAINS: anybody could sign in")
+        return self
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _names_redis(value.get_secret_value()):
+            raise ValueError("must be a redis://, rediss:// or unix:// URL with a host or the path of a socket")
+        return value
 
     @model_validator(mode="after")
     def _absolute_data_dir(self) -> Settings:
@@ -125,10 +198,49 @@ class Settings(BaseSettings):
         return {name: str(getattr(self, name)) for name in type(self).model_fields}
 
 
+def _is_url(value: SecretStr, schemes: set[str]) -> bool:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a bracket too many
+        return False
+
+
+def _is_private_url(url: str) -> bool:
+    """Whether what is sent there cannot be read on the way."""
+    try:
+        parts = urlsplit(url)
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        kept_private = parts.scheme == "https" or (parts.scheme == "http" and local)
+        return kept_private and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _plain(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return str(value)
+
+
+def _names_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        place = parts.path if parts.scheme == "unix" else parts.hostname
+        return parts.scheme in {"redis", "rediss", "unix"} and bool(place) and parts.port != 0
+    except ValueError:
+        return False
+
+
+LIMITS_DO_NOT_HOLD = (
+    "Rate limits need MOORAGE_REDIS_URL when there is more than one gateway worker: without Redis each worker would"
+    " count by itself. Set it, or run one worker (MOORAGE_GATEWAY_WORKERS=1)."
+)
+
+
+def limits_hold(settings: Settings) -> bool:
+    """Whether the gateways can enforce rate limits as they are given; `LIMITS_DO_NOT_HOLD` says why they cannot."""
+    return settings.gateway_workers == 1 or settings.redis_url is not None
 
 
 def scrubbed_environment() -> dict[str, str]:

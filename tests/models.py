@@ -267,6 +267,28 @@ def load_raises(name: str) -> Logged:
     return Logged(_log(name, Unloadable()))
 
 
+def as_told(name: str) -> Logged:
+    """Takes LOAD_SECONDS to load, and fails then when there is LOAD_FAILS; takes PREDICT_SECONDS to predict."""
+
+    class AsTold(PythonModel):
+        def load_context(self, context):
+            import os
+            import time
+
+            time.sleep(float(os.environ.get("LOAD_SECONDS", "0")))
+            if "LOAD_FAILS" in os.environ:
+                raise RuntimeError("told to")
+
+        def predict(self, context, model_input, params=None):
+            import os
+            import time
+
+            time.sleep(float(os.environ.get("PREDICT_SECONDS", "0")))
+            return model_input.sum(axis=1).to_numpy()
+
+    return Logged(_log(name, AsTold()), pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 0.25, 10.0]}))
+
+
 def misbehaves(name: str) -> Logged:
     """Does what the column `do` of its first row says."""
 
@@ -286,6 +308,19 @@ def misbehaves(name: str) -> Logged:
             return [wish] * len(model_input)
 
     return Logged(_log(name, Misbehaving()), pd.DataFrame({"do": ["answer", "answer"]}))
+
+
+def traced(name: str) -> Logged:
+    """Answers with the trace that it was called in."""
+
+    class Traced(PythonModel):
+        def predict(self, context, model_input, params=None):
+            from opentelemetry import trace
+
+            here = trace.get_current_span().get_span_context()
+            return [f"{here.trace_id:032x} {here.span_id:016x}"] * len(model_input)
+
+    return Logged(_log(name, Traced()), pd.DataFrame({"a": [1]}))
 
 
 def _log(name: str, model: PythonModel, requirements: tuple[str, ...] = ()) -> Any:
@@ -311,6 +346,8 @@ MODELS: dict[str, Callable[[str], Logged]] = {
         same_environment,
         cannot_install,
         load_raises,
+        as_told,
         misbehaves,
+        traced,
     )
 }

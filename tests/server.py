@@ -245,7 +245,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _make_other_user(data_dir: Path) -> None:
-    """A user without rights, in the database before the server's first start: no route makes one yet."""
+    """A user without rights, in the database before the server's first start; the text of its token is known."""
     from moorage.control.store.engine import make_sessions, migrate, open_database
     from moorage.control.store.identity import insert_token
     from moorage.control.store.models import Token, User

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.report import Outcome
-from benchmarks.scenarios import gateway, lifecycle, models
+from benchmarks.scenarios import gateway, lifecycle, many, models
 
 Scenario = Callable[[Bench], Outcome]
 
@@ -17,4 +17,5 @@ SCENARIOS: dict[str, Scenario] = {
     "gateway": gateway.gateway,
     "memory": lifecycle.memory,
     "start": lifecycle.start,
+    "many": many.many,
 }

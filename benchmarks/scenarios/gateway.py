@@ -53,6 +53,7 @@ def echo_gateway(bench: Bench) -> Iterator[Target]:
     data.create()
     token = new_token()
     address = data.replica_socket(_ENDPOINT)
+    address.parent.mkdir(exist_ok=True)
     address.unlink(missing_ok=True)
     data.snapshot.write_text(snapshot(token, str(address)).model_dump_json())
     listener = listen("127.0.0.1", 0, 1)[0]

@@ -18,7 +18,12 @@ from moorage.api.served_entities import EntityKind
 from moorage.api.wire import Name, ShortText, Text, WireInput, WireOutput
 
 RESERVED_PREFIX = "databricks-"
-_ADDRESS = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
+# A dot-atom at a host (RFC 5321): nothing in it means anything else in a header of a mail.
+_ADDRESS = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_LONGEST_ADDRESS = 254
+_MOST_ADDRESSES = 50
 MOST_TAGS = 20
 
 
@@ -53,7 +58,7 @@ class TelemetryFeature(StrEnum):
 
 
 def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
+    if len(text) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(text):
         raise ValueError("must be an e-mail address")
     return text
 
@@ -66,6 +71,7 @@ def _not_reserved(name: str) -> str:
 
 EndpointName = Annotated[Name, AfterValidator(_not_reserved)]
 Address = Annotated[Text, AfterValidator(_address)]
+Addresses = Annotated[tuple[Address, ...], Field(max_length=_MOST_ADDRESSES)]
 
 
 class Tag(WireInput):
@@ -74,8 +80,8 @@ class Tag(WireInput):
 
 
 class EmailNotifications(WireInput):
-    on_update_failure: tuple[Address, ...] | None = None
-    on_update_success: tuple[Address, ...] | None = None
+    on_update_failure: Addresses | None = None
+    on_update_success: Addresses | None = None
 
 
 class TelemetryTables(WireInput):
@@ -212,15 +218,36 @@ class Logs(WireOutput):
     logs: str
 
 
-class EventOutput(WireOutput):
-    """Something that happened; `timestamp` is milliseconds since the epoch."""
+class LogFile(WireOutput):
+    """The log of one replica: `last_written` is milliseconds since the epoch, `size` bytes.
 
+    `tag` is what stands in front of its lines where the logs of several replicas are merged.
+    """
+
+    replica: str
+    tag: str
+    last_written: int
+    size: int
+
+
+class LogFileList(WireOutput):
+    log_files: tuple[LogFile, ...]
+
+
+class EventOutput(WireOutput):
+    """Something that happened; `timestamp` is milliseconds since the epoch, and a later event has a greater `id`."""
+
+    id: int
     event_type: str
     status: str
+    trigger: str
     message: str
     timestamp: int
     served_entity_name: str | None = None
 
 
 class EventList(WireOutput):
+    """Newest first. `next_page_token` is there when there are older ones."""
+
     events: tuple[EventOutput, ...]
+    next_page_token: str | None = None

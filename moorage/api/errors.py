@@ -36,6 +36,18 @@ class InvalidParameterValue(ApiError):
     error_code = "INVALID_PARAMETER_VALUE"
 
 
+class MalformedRequest(ApiError):
+    """Fields that contradict each other. Only for routes whose reference says so: MLflow shows it as 500."""
+
+    status = 400
+    error_code = "MALFORMED_REQUEST"
+
+
+class ResourceLimitExceeded(ApiError):
+    status = 400
+    error_code = "RESOURCE_LIMIT_EXCEEDED"
+
+
 class Unauthenticated(ApiError):
     status = 401
     error_code = "UNAUTHENTICATED"
@@ -64,6 +76,13 @@ class PermissionDenied(ApiError):
 class ResourceDoesNotExist(ApiError):
     status = 404
     error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
+class NotFound(ApiError):
+    """As the routes say it whose error list has `NOT_FOUND`."""
+
+    status = 404
+    error_code = "NOT_FOUND"
 
 
 class EndpointNotFound(ApiError):

@@ -1,7 +1,8 @@
 """What the control plane tells the gateways: where each endpoint's requests go and whose tokens are good.
 
 The gateway holds one `RoutingSnapshot` in memory and on disk. The control plane sends a whole one when a
-gateway connects, then single changes, each a `RoutingChange` on a line of its own (NDJSON).
+gateway connects, then single changes, each a `RoutingChange` on a line of its own (NDJSON). Changes are numbered, and
+a gateway says up to which number it has taken them in.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from moorage.api.rate_limits import CompiledLimit
 
 
 class _Wire(BaseModel):
@@ -40,7 +43,10 @@ class ServedRoute(_Wire):
 
 
 class EndpointRoute(_Wire):
-    """An endpoint as the gateway sees it. `managers` and `queriers` hold principal ids; admins need no entry."""
+    """An endpoint as the gateway sees it.
+
+    `managers` and `queriers` hold ids of users, service principals and groups; admins need no entry.
+    """
 
     name: str
     id: str
@@ -49,40 +55,70 @@ class EndpointRoute(_Wire):
     served: tuple[ServedRoute, ...] = ()
     managers: frozenset[str] = frozenset()
     queriers: frozenset[str] = frozenset()
+    limits: tuple[CompiledLimit, ...] = ()
+
+
+class PrincipalKind(StrEnum):
+    USER = "user"
+    SERVICE_PRINCIPAL = "service_principal"
 
 
 class Principal(_Wire):
-    """Who calls. `expiry_time` is milliseconds since the epoch, or -1 for a credential that does not expire."""
+    """Who calls. `expiry_time` is milliseconds since the epoch, or -1 for a credential that does not expire.
+
+    `groups` are the ids of all groups that it is in, through others too. The `user_name` of a service principal is
+    its application id. A credential with `only_endpoint`, an endpoint's id, opens nothing but queries to that one.
+    `reads_every_model` is the control plane's own: it may read all registered models, and nothing else of them.
+    """
 
     id: str
     user_name: str
     display_name: str = ""
+    kind: PrincipalKind = PrincipalKind.USER
     admin: bool = False
+    groups: frozenset[str] = frozenset()
+    only_endpoint: str | None = None
+    reads_every_model: bool = False
     token_id: str | None = None
     expiry_time: int = -1
 
 
 class RoutingSnapshot(_Wire):
-    """All of it. `tokens` maps the SHA-256 hex digest of a token to its principal."""
+    """All of it. `tokens` maps the SHA-256 hex digest of a token to its principal.
+
+    `life` names the life of the control plane that counts the changes.
+    """
 
     kind: Literal["snapshot"] = "snapshot"
     endpoints: dict[str, EndpointRoute] = Field(default_factory=dict)
     tokens: dict[str, Principal] = Field(default_factory=dict)
+    life: str = ""
+    number: int = 0
 
 
 class EndpointChange(_Wire):
     kind: Literal["endpoint"] = "endpoint"
     name: str
     route: EndpointRoute | None
+    number: int = 0
 
 
 class TokenChange(_Wire):
     kind: Literal["token"] = "token"
     digest: str
     principal: Principal | None
+    number: int = 0
 
 
 RoutingChange = RoutingSnapshot | EndpointChange | TokenChange
+
+
+class RoutingTaken(_Wire):
+    """A gateway worker's word that it works by every change up to `number` of that life of the control plane."""
+
+    gateway: str
+    life: str
+    number: int
 
 
 class ReplicaFault(StrEnum):
@@ -118,3 +154,5 @@ class LoadReport(_Wire):
 
 INTERNAL_HEADER = "x-moorage-internal"
 PRINCIPAL_HEADER = "x-moorage-principal"
+CLIENT_HEADER = "x-moorage-client"
+"""The address that a request came from, as the gateway tells the control plane."""

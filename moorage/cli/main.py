@@ -10,16 +10,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from moorage import __version__
+from moorage.cli import endpoints, secrets
+from moorage.cli.check import check
 from moorage.cli.configuration import BadConfiguration, load_settings
 from moorage.settings import Settings
 
 app = typer.Typer(
     help="Moorage: the Databricks Model Serving API on your own machines",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(secrets.app, name="secrets")
+app.command()(check)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1)")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one (default 8080)")]

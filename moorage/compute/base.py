@@ -26,10 +26,14 @@ class ReplicaPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A model's environment as compute needs it: a key that names it, and its Python."""
+    """A model's environment as compute needs it: a key that names it, and its Python.
+
+    `uid` is the user that runs it, None the server's own.
+    """
 
     key: str
     python: Path
+    uid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +61,26 @@ class ReplicaProcess:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a replica says of itself, or how it ended. Durations are seconds."""
+    """What a replica says of itself, or how it ended. Durations are seconds.
+
+    `fast_path` names how requests are batched: `array`, `frame` or `tensor`; None for MLflow's own path.
+    """
 
     phase: ReplicaPhase
     message: str = ""
     load_seconds: float | None = None
     warm_up_seconds: float | None = None
     batching: bool | None = None
+    fast_path: str | None = None
     imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a replica and of what it started: `resident` with the pages that it shares, `own` without."""
+
+    resident: int
+    own: int
 
 
 class Compute(Protocol):
@@ -88,11 +104,14 @@ class Compute(Protocol):
     async def stop_strangers(self, known: frozenset[str]) -> list[str]:
         """End the replicas that run here and whose ids are not known. Returns their ids."""
 
-    async def release(self, keys_in_use: frozenset[str]) -> None:
-        """Let go of what is kept warm for environments that nobody uses."""
+    async def release(self, in_use: frozenset[tuple[str, int | None]]) -> None:
+        """Let go of what is kept warm for all but these environments, each with the user that runs it."""
 
     async def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
         """Have these libraries ready for the next replica of that environment. Raises `ComputeError`."""
+
+    async def memory(self, replica: ReplicaProcess) -> Memory | None:
+        """What it takes now; None when it has ended."""
 
     def log_tail(self, deployment_id: str, replica_id: str, size: int) -> str:
         """The last `size` bytes of its log, whole lines."""

@@ -9,21 +9,29 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
-from typing import Any
 
+import psutil
+
+from moorage import unix
 from moorage.compute.base import (
     ComputeError,
     Interpreter,
+    Memory,
     Observation,
     ReplicaPhase,
     ReplicaProcess,
     ReplicaSpec,
 )
-from moorage.compute.template_client import Templates, base_environment, kill_group
+from moorage.compute.memory_watch import MemoryWatch
+from moorage.compute.processes import belongs_to, end_all, is_alive, send
+from moorage.compute.statements import modules, observation, text
+from moorage.compute.template_client import Templates, base_environment, user_of
 from moorage.datadir import DataDirectory
 from moorage.replica import frames
 from moorage.settings import Settings
+from moorage.untrusted import read_document, whole_number
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +40,10 @@ BATCHING_VARIABLE = "MOORAGE_BATCHING"
 
 _THREADS = 4  # one replica is four units of provisioned concurrency
 _HANDSHAKE_SECONDS = 10.0
+_TIMES_TO_CLEAR = 4  # the template may be writing down there how the replica ended
+_KEPT_LOGS = 16  # of replicas of a deployment that are gone
+_HARD_LIMIT = 1.5  # times its memory: beyond, the kernel refuses, however fast a replica grows between two looks
+_RESERVES = 2 * 1024**3  # and what libraries reserve and never use, which the kernel counts: pyarrow a gigabyte
 
 
 class LocalCompute:
@@ -41,48 +53,58 @@ class LocalCompute:
         self._settings = settings
         self._data = data
         self._templates = Templates(data, settings.replica_log_bytes)
+        self._memory = MemoryWatch(settings.replica_memory_bytes)
 
     async def start_replica(self, spec: ReplicaSpec, interpreter: Interpreter) -> ReplicaProcess:
         """Fork it. The process group is its own, so that all it starts can be ended with it."""
-        self._data.replica(spec.replica_id).mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._data.deployment(spec.deployment_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        uid, folder = user_of(interpreter), self._data.replica(spec.replica_id)
+        limit = self._settings.replica_memory_bytes
+        await asyncio.to_thread(self._make_place, spec, uid)
         address = str(self._data.replica_socket(spec.replica_id))
         batching = spec.variables.get(BATCHING_VARIABLE, "auto").lower()
         config = {
             "replica_id": spec.replica_id,
             "endpoint": spec.endpoint,
             "served_name": spec.served_name,
-            "folder": str(self._data.replica(spec.replica_id)),
+            "folder": str(folder),
             "socket": address,
             "log": str(self._data.replica_log(spec.deployment_id, spec.replica_id)),
             "log_bytes": self._settings.replica_log_bytes,
             "model_path": str(spec.model_path),
-            "environment": {**base_environment(), **spec.variables},
             "chosen_variables": sorted(spec.variables),
-            "batching": {"true": "on", "1": "on", "false": "off", "0": "off"}.get(batching, batching),
+            "batching": {"true": "on", "1": "on", "on": "on", "auto": "auto"}.get(batching, "off"),
             "threads": _THREADS,
             "strict_json": self._settings.strict_json,
             "orphan_seconds": self._settings.replica_orphan_seconds,
+            "client_uid": os.getuid(),
+            "memory_bytes": int(_HARD_LIMIT * limit) + _RESERVES if limit else 0,
         }
         warm = [spec.loader_module, *self._imports(interpreter)] if spec.loader_module else self._imports(interpreter)
-        answer = await self._templates.spawn(interpreter, config, warm)
-        return ReplicaProcess(spec.replica_id, address, int(answer["pid"]), int(answer["started_at"]))
+        try:
+            environment = {**base_environment(uid, folder / "work", folder / "tmp"), **spec.variables}
+            answer = await self._templates.spawn(interpreter, config, environment, warm)
+            pid, started_at = whole_number(answer.get("pid")), whole_number(answer.get("started_at"))
+            # A library in the template may answer what it likes, and this process will be signalled by us.
+            if is_alive(pid, started_at) and not belongs_to(pid, started_at, uid):
+                raise ComputeError(f"a replica could not be started: process {pid} is none of a model")
+        except ComputeError:
+            self._forget(spec.replica_id)
+            raise
+        if not belongs_to(pid, started_at, uid):
+            started_at = 0  # it has ended; no process begins then
+        replica = ReplicaProcess(spec.replica_id, address, pid, started_at)
+        self._memory.watch(replica)
+        return replica
 
     def observe(self, replica: ReplicaProcess) -> Observation:
         """From its status file and the kernel."""
-        status = _read(self._data.replica(replica.replica_id) / "status.json")
+        folder = self._data.replica(replica.replica_id)
+        said = observation(read_document(folder / "status.json"))
         alive = is_alive(replica.pid, replica.started_at)
-        if not alive and status.get("phase") not in ("failed", "stopped"):
-            ending = _read(self._data.replica(replica.replica_id) / "exit.json")
-            return Observation(ReplicaPhase.GONE, str(ending.get("words", "the process ended")))
-        return Observation(
-            phase=ReplicaPhase(status.get("phase", "starting")),
-            message=str(status.get("message", "")),
-            load_seconds=status.get("load_seconds"),
-            warm_up_seconds=status.get("warm_up_seconds"),
-            batching=status.get("batching"),
-            imports=tuple(status.get("imports", ())),
-        )
+        if alive or said.phase in (ReplicaPhase.FAILED, ReplicaPhase.STOPPED):
+            return said
+        words = self._memory.ending(replica.replica_id) or text(read_document(folder / "exit.json").get("words"))
+        return Observation(ReplicaPhase.GONE, words or "the process ended")
 
     async def ended(self, replica: ReplicaProcess) -> None:
         """Wait on a pidfd: it works for a process that is nobody's child here."""
@@ -111,7 +133,7 @@ class LocalCompute:
             return False
         try:
             async with asyncio.timeout(_HANDSHAKE_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(replica.address)
+                reader, writer = await asyncio.open_unix_connection(sock=await unix.connect(replica.address))
                 try:
                     writer.write(frames.encode(frames.HELLO, 1))
                     decoder = frames.Decoder()
@@ -123,26 +145,28 @@ class LocalCompute:
                         arrived = decoder.feed(data)
                 finally:
                     writer.close()
+            name = json.loads(arrived[0][2])["replica_id"]
         except TimeoutError:
-            return True  # busy predicting: alive, and its name is in the path of its socket
-        except OSError:
+            name = replica.replica_id  # busy predicting: alive, and its name is in the path of its socket
+        except (OSError, frames.FrameError, ValueError, LookupError, TypeError, RecursionError):
             return False
-        return bool(json.loads(arrived[0][2]).get("replica_id") == replica.replica_id)
+        if name == replica.replica_id:
+            self._memory.watch(replica)
+        return bool(name == replica.replica_id)
 
     async def stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
-        """SIGTERM, wait, SIGKILL; then the group, the folder and the socket."""
-        if is_alive(replica.pid, replica.started_at):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(replica.pid, signal.SIGTERM)
+        """SIGTERM, wait, SIGKILL; then what it started, and the folder."""
+        owner = await asyncio.to_thread(self._owner, replica.replica_id)
+        if send(replica.pid, replica.started_at, signal.SIGTERM):
             try:
                 async with asyncio.timeout(drain_seconds):
                     await self.ended(replica)
             except TimeoutError:
                 _logger.warning("replica %s did not stop within %.0f s", replica.replica_id, drain_seconds)
-                if is_alive(replica.pid, replica.started_at):
-                    os.kill(replica.pid, signal.SIGKILL)
+                if send(replica.pid, replica.started_at, signal.SIGKILL):
                     await self.ended(replica)
-        kill_group(replica.pid)
+        if owner is not None:
+            await asyncio.to_thread(end_all, replica.pid, replica.started_at, owner)
         await asyncio.to_thread(self._forget, replica.replica_id)
 
     async def stop_strangers(self, known: frozenset[str]) -> list[str]:
@@ -153,19 +177,20 @@ class LocalCompute:
         for folder in sorted(self._data.replicas.iterdir()):
             if folder.name in known:
                 continue
-            status = _read(folder / "status.json")
-            if "pid" in status and is_alive(status["pid"], status["started_at"]):
-                stranger = ReplicaProcess(folder.name, "", status["pid"], status["started_at"])
-                await self.stop_replica(stranger, 1.0)
+            status = read_document(folder / "status.json")
+            pid, started_at = whole_number(status.get("pid")), whole_number(status.get("started_at"))
+            if is_alive(pid, started_at) and belongs_to(pid, started_at, self._owner(folder.name)):
+                await self.stop_replica(ReplicaProcess(folder.name, "", pid, started_at), 1.0)
                 found.append(folder.name)
             self._forget(folder.name)
         return found
 
-    async def release(self, keys_in_use: frozenset[str]) -> None:
+    async def release(self, in_use: frozenset[tuple[str, int | None]]) -> None:
         """Stop templates of environments that no deployment uses."""
-        for key in self._templates.running():
-            if key not in keys_in_use:
-                await self._templates.stop(key)
+        used = {(key, os.getuid() if uid is None else uid) for key, uid in in_use}
+        for key, uid in self._templates.running():
+            if (key, uid) not in used:
+                await self._templates.stop(key, uid)
 
     async def remember_imports(self, interpreter: Interpreter, modules: tuple[str, ...]) -> None:
         """Kept on disk for the next template, and imported by this one now, before another replica is wanted."""
@@ -176,6 +201,12 @@ class LocalCompute:
         path.with_suffix(".tmp").write_text(json.dumps(sorted(known | set(modules))))
         path.with_suffix(".tmp").replace(path)
         await self._templates.warm(interpreter, self._imports(interpreter))
+
+    async def memory(self, replica: ReplicaProcess) -> Memory | None:
+        """By the kernel's `smaps`, in a thread: that takes a while for a large process."""
+        if not is_alive(replica.pid, replica.started_at):
+            return None
+        return await asyncio.to_thread(_memory, replica.pid)
 
     def log_tail(self, deployment_id: str, replica_id: str, size: int) -> str:
         """The end of the replica's log, or nothing when it never wrote one."""
@@ -192,17 +223,54 @@ class LocalCompute:
 
     def _imports(self, interpreter: Interpreter) -> list[str]:
         try:
-            names = json.loads(self._imports_file(interpreter).read_text())
+            return list(modules(json.loads(self._imports_file(interpreter).read_text())))
         except (FileNotFoundError, ValueError):
             return []
-        return [str(name) for name in names]
 
     def _imports_file(self, interpreter: Interpreter) -> Path:
-        return self._data.environments / f"imports-{interpreter.key[:32]}.json"
+        """For each user a file of its own: models say what stands in it."""
+        return self._data.environments / f"imports-{interpreter.key[:32]}-{user_of(interpreter)}.json"
+
+    def _make_place(self, spec: ReplicaSpec, uid: int) -> None:
+        """The replica's folder and its log, as far as that user may have them."""
+        folder, log = self._data.replica(spec.replica_id), self._data.replica_log(spec.deployment_id, spec.replica_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._drop_old_logs(spec.deployment_id)
+        if uid != os.getuid():
+            log.touch(mode=0o600)
+            os.chown(log, uid, uid)
+            log.parent.chmod(0o711)
+            os.chown(folder, uid, uid)
+
+    def _owner(self, replica_id: str) -> int | None:
+        """The user that a replica runs as: its folder was given to that one. None when it is gone."""
+        try:
+            return self._data.replica(replica_id).lstat().st_uid
+        except FileNotFoundError:
+            return None
+
+    def _drop_old_logs(self, deployment_id: str) -> None:
+        """Keep the newest logs of replicas that are gone; one that is restarted for ever must not fill the disk."""
+        build = self._data.build_log(deployment_id)
+        written = []
+        for path in self._data.deployment(deployment_id).glob("*.log"):
+            if path != build and not self._data.replica(path.stem).is_dir():
+                with contextlib.suppress(FileNotFoundError):
+                    written.append((path.stat().st_mtime_ns, path))
+        for _, path in sorted(written, reverse=True)[_KEPT_LOGS:]:
+            path.unlink(missing_ok=True)
 
     def _forget(self, replica_id: str) -> None:
-        shutil.rmtree(self._data.replica(replica_id), ignore_errors=True)
-        self._data.replica_socket(replica_id).unlink(missing_ok=True)
+        folder = self._data.replica(replica_id)
+        for _ in range(_TIMES_TO_CLEAR):
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+            except RecursionError:  # a model has made folders in folders, deeper than Python goes
+                subprocess.run(["rm", "-rf", "--", str(folder)], check=False)
+            if not folder.exists():
+                break
+        self._memory.forget(replica_id)
 
 
 def _settle(future: asyncio.Future[None]) -> None:
@@ -210,21 +278,21 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def is_alive(pid: int, started_at: int) -> bool:
-    """Whether that very process still runs; a zombie does not."""
+def _memory(pid: int) -> Memory | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return False
-    return stat[0] != b"Z" and int(stat[19]) == started_at
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        replica = psutil.Process(pid)
+        processes = [replica, *replica.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return None
+    resident = own = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            taken = process.memory_info().rss
+            resident += taken
+            with contextlib.suppress(psutil.AccessDenied):  # another user's, and this root may not look into it
+                taken = process.memory_full_info().uss
+            own += taken
+    return Memory(resident, own)
 
 
 __all__ = ["BATCHING_VARIABLE", "ComputeError", "LocalCompute", "is_alive"]

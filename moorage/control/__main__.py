@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -14,23 +15,34 @@ import uvloop
 
 from moorage.api.routing import Principal
 from moorage.asgi import serve_until_signal
-from moorage.compute.local import LocalCompute
+from moorage.compute.local import LocalCompute, is_alive
 from moorage.control.app import ControlDependencies, create_app
+from moorage.control.audit import forget_for_ever
+from moorage.control.checks.run import discard_leftovers
+from moorage.control.checks.service import ModelChecks
+from moorage.control.encryption_key import open_encryption
+from moorage.control.notification_sender import NotificationSender
+from moorage.control.notifications import Outbox
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler.context import Context
 from moorage.control.reconciler.reconciler import Reconciler
 from moorage.control.reconciler.records import Records
 from moorage.control.routers import internal
+from moorage.control.secret_variables import SecretReader
 from moorage.control.store.engine import make_sessions, migrate, open_database
+from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.identity.tokens import new_token, token_digest
 from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads, load_mlflow
 from moorage.settings import Settings
+from moorage.telemetry.usage import UsageSampler
 
 _logger = logging.getLogger(__name__)
 
 _STOP_DRAIN_SECONDS = 8.0
+_CHECKS_CLOSE_SECONDS = 3.0
+_NOTIFICATIONS_CLOSE_SECONDS = 2.0
 
 
 def _now() -> int:
@@ -45,47 +57,78 @@ def _registry(settings: Settings, service_token: str) -> MlflowRegistry:
     return MlflowRegistry(settings.local_url, lambda: service_token)
 
 
+def _load_the_rest() -> None:
+    """Have what takes long to import before it is needed, and the collector leave alone what stays for good."""
+    load_mlflow()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM, then stop the replicas."""
     data = DataDirectory(settings.data_dir)
     engine = open_database(data.database)
     await asyncio.to_thread(migrate, engine)
     sessions = make_sessions(engine)
+    encryption = await asyncio.to_thread(open_encryption, data, sessions, os.environ)
     service_token = new_token()
     publisher = RoutingPublisher(data.snapshot)
     registry = _registry(settings, service_token)
+    compute = LocalCompute(settings, data)
+    telemetry = Telemetry(sessions, publisher.routes, UsageSampler(is_alive), _now)
     context = Context(
         settings=settings,
         data=data,
-        records=Records(sessions),
+        records=Records(sessions, Outbox.of(settings)),
         registry=registry,
         builder=EnvironmentBuilder(settings, data),
-        compute=LocalCompute(settings, data),
+        compute=compute,
         publisher=publisher,
         clock=_now,
+        telemetry=telemetry,
+        secrets=SecretReader(sessions, encryption),
     )
     await asyncio.to_thread(discard_unfinished_downloads, data.models)
     reconciler = Reconciler(context)
     await reconciler.start()
+    telemetry.start()
+    notifications = NotificationSender(settings, sessions, _now)
+    notifications.start()
+    await asyncio.to_thread(discard_leftovers, data)
+    checks = ModelChecks(context)
     # The control plane reads models through the same port as everybody, as a principal of its own that ends with it.
     publisher.publish_token(
         token_digest(service_token),
-        Principal(id=f"service-{secrets.token_hex(4)}", user_name="moorage-control-plane"),
+        Principal(
+            id=f"service-{secrets.token_hex(4)}", user_name="moorage-control-plane", reads_every_model=True
+        ),
     )
-    threading.Thread(target=load_mlflow, name="import-mlflow", daemon=True).start()
-    app = create_app(ControlDependencies(settings, data, sessions, registry, reconciler, _now))
+    threading.Thread(target=_load_the_rest, name="import-mlflow", daemon=True).start()
+    dependencies = ControlDependencies(
+        settings, data, sessions, registry, reconciler, _now, telemetry, compute.observe, encryption
+    )
+    app = create_app(dependencies)
     app.include_router(internal.router)
     app.state.publisher = publisher
     app.state.reconciler = reconciler
+    app.state.model_checks = checks
+    forgetting = asyncio.create_task(forget_for_ever(app.state.audit_log, _now, settings.audit_days))
     data.control_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
         app, uds=str(data.control_socket), lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=2,
     )  # fmt: skip
     try:
-        await serve_until_signal(config)
+        await serve_until_signal(config, stopping=app.state.followers.close)
     finally:
-        await reconciler.close(min(settings.drain_seconds, _STOP_DRAIN_SECONDS))
+        forgetting.cancel()
+        await checks.close(_CHECKS_CLOSE_SECONDS)
+        await asyncio.gather(
+            reconciler.close(min(settings.drain_seconds, _STOP_DRAIN_SECONDS)),
+            notifications.close(_NOTIFICATIONS_CLOSE_SECONDS),
+        )
+        await telemetry.close()
         engine.dispose()
 
 

@@ -4,20 +4,43 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from moorage.control.audit import AuditLog, AuditTrail
 from moorage.control.dependencies import ControlDependencies, Notifier, Site
 from moorage.control.endpoint_settings import EndpointSettings
 from moorage.control.endpoint_updates import EndpointUpdates
 from moorage.control.endpoints import EndpointService
+from moorage.control.following import Followers
+from moorage.control.metrics import MetricsService
+from moorage.control.oauth.service import OAuthService
+from moorage.control.permission_objects import object_kinds
+from moorage.control.permissions import PermissionService
+from moorage.control.query_schemas import QuerySchemas
+from moorage.control.registry_access import RegistryAccess
 from moorage.control.routers import (
+    audit,
     discovery,
     endpoint_settings,
     endpoint_updates,
+    external_function,
+    following,
+    metrics,
+    model_checks,
+    oauth,
+    permissions,
+    provisioned_throughput,
+    query_schema,
     scim,
+    secrets,
+    service_principal_secrets,
     serving_endpoints,
+    sessions,
+    token_management,
     tokens,
 )
+from moorage.control.secrets import SecretService
 from moorage.control.store.identity import ensure_workspace_id
 from moorage.control.surface import Surface, install_error_handlers
+from moorage.control.token_management import TokenManagement
 from moorage.control.tokens import TokenService
 from moorage.identity.ids import new_workspace_id
 
@@ -33,12 +56,43 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app = FastAPI(title="Moorage", redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.sessions = deps.sessions
+    app.state.scim = scim.ScimServices.on(deps)
     app.state.endpoints = EndpointService(deps, site)
     app.state.endpoint_updates = EndpointUpdates(deps, site)
     app.state.endpoint_settings = EndpointSettings(deps, site)
     app.state.tokens = TokenService(deps)
-    for module in (discovery, scim, tokens, serving_endpoints, endpoint_updates, endpoint_settings):
+    app.state.secrets = SecretService(deps)
+    app.state.followers = Followers(deps.data, deps.sessions)
+    app.state.query_schemas = QuerySchemas(deps, site)
+    app.state.registry = deps.registry
+    app.state.telemetry = deps.telemetry
+    app.state.metrics = MetricsService(deps)
+    app.state.permissions = PermissionService(deps, object_kinds(deps))
+    app.state.registry_access = RegistryAccess(deps)
+    app.include_router(metrics.router)
+    app.include_router(permissions.router)
+    routers = (
+        discovery,
+        scim,
+        secrets,
+        tokens,
+        serving_endpoints,
+        endpoint_updates,
+        endpoint_settings,
+        model_checks,
+        following,
+    )
+    for module in routers:
         app.include_router(module.router)
+    for module in (query_schema, provisioned_throughput, external_function):
+        app.include_router(module.router)
+    app.state.token_management = TokenManagement(deps, site)
+    app.state.oauth = OAuthService(deps, site)
+    for module in (token_management, oauth, service_principal_secrets, sessions):
+        app.include_router(module.router)
+    app.state.audit_log = AuditLog(deps.sessions)
+    app.include_router(audit.router)
     install_error_handlers(app)
+    app.add_middleware(AuditTrail, sessions=deps.sessions, clock=deps.clock)
     app.add_middleware(Surface)
     return app

@@ -2,53 +2,69 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from moorage.control.admin_env import TOKEN_VARIABLE, read_admin_env
-from moorage.control.store import identity
+from moorage.control.encryption_key import settle_key
+from moorage.control.rate_limits import require_stored_enforceable
+from moorage.control.store import identity, oauth
 from moorage.control.store.engine import make_sessions, migrate, open_database
 from moorage.control.store.models import Token, User
 from moorage.datadir import DataDirectory
 from moorage.identity.ids import new_token_id, new_user_id, new_workspace_id
-from moorage.identity.tokens import NEVER, new_token, token_digest
+from moorage.identity.tokens import NEVER, new_opaque_token, new_token, token_digest
 from moorage.settings import Settings
 
+_SIGN_IN_SECONDS = 600
+_DELETED_AT_ONCE = 1000
 _TOKEN_COMMENT = "made at the first start, kept in admin.env"
 
 
 @dataclass(frozen=True, slots=True)
 class AdminCredentials:
-    """The administrator and a token of theirs in plain text. `created`: the token was made just now."""
+    """The administrator and a token of theirs in plain text. `created`: the token was made just now.
+
+    `sign_in_code` opens a browser's session for them, once, within ten minutes.
+    """
 
     user_name: str
     token: str
     created: bool
+    sign_in_code: str
 
 
-def prepare(settings: Settings, data: DataDirectory) -> AdminCredentials:
-    """Bring the database to the newest schema, and make the administrator where there is none.
+def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str]) -> AdminCredentials:
+    """Bring the database to the newest schema, settle its encryption key, and make the administrator.
 
     The token in `admin.env` is kept as long as it opens the administrator's account; else a new one is made.
     Safe to run again, also after a death midway.
 
     Raises:
+        KeyProblem: the encryption key is missing, or another than the database's.
+        LimitsDoNotHold: an endpoint has rate limits that the gateways of these settings cannot enforce.
         alembic.util.CommandError: the database was made by a newer Moorage.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
-        OSError: `admin.env` is there and cannot be read.
+        OSError: `admin.env` or the key is there and cannot be read.
     """
     engine = open_database(data.database)
     now = time.time_ns() // 1_000_000
     try:
         migrate(engine)
-        with make_sessions(engine).begin() as session:
+        sessions = make_sessions(engine)
+        settle_key(data, sessions, environ)
+        with sessions.begin() as session:
+            require_stored_enforceable(session, settings)
             identity.ensure_workspace_id(session, new_workspace_id())
             admin = identity.ensure_admin(session, settings.admin_user, user_id=new_user_id(), timestamp=now)
+            code = _sign_in_code(session, admin, now)
             kept = _kept_token(session, data, admin, now)
             if kept is not None:
-                return AdminCredentials(admin.user_name, kept, created=False)
+                return AdminCredentials(admin.user_name, kept, created=False, sign_in_code=code)
             text = new_token()
             identity.insert_token(
                 session,
@@ -61,9 +77,24 @@ def prepare(settings: Settings, data: DataDirectory) -> AdminCredentials:
                     expiry_time=NEVER,
                 ),
             )
-            return AdminCredentials(admin.user_name, text, created=True)
+            return AdminCredentials(admin.user_name, text, created=True, sign_in_code=code)
     finally:
         engine.dispose()
+
+
+def _sign_in_code(session: Session, admin: User, now: int) -> str:
+    code = new_opaque_token()
+    oauth.delete_expired(session, now, _DELETED_AT_ONCE)
+    oauth.add_grant(
+        session,
+        oauth.GrantKind.SIGN_IN,
+        code,
+        admin.id,
+        family=secrets.token_hex(16),
+        expiry_time=now + _SIGN_IN_SECONDS * 1000,
+        details={},
+    )
+    return code
 
 
 def _kept_token(session: Session, data: DataDirectory, admin: User, now: int) -> str | None:

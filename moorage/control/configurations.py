@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from moorage.api.configs import AutoCaptureChange, AutoCaptureOutput, ServedInput, TrafficConfig
 from moorage.api.endpoints import ConfigUpdate, language_model_feature
 from moorage.api.errors import InvalidParameterValue, NotImplementedHere
-from moorage.api.external_models import SECRET_REFERENCE
 from moorage.api.routing import Principal
 from moorage.api.served_entities import CustomModelSpec, EntityKind
 from moorage.control import endpoint_views as views
@@ -87,17 +86,9 @@ def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec]) ->
 
     Raises:
         ResourceDoesNotExist: a model or version is not in the registry.
-        InvalidParameterValue: a version is not READY, or a variable refers to a secret that does not exist.
+        InvalidParameterValue: a version is not READY.
         TemporarilyUnavailable: the registry does not answer.
     """
-    specs = tuple(specs)
-    for spec in specs:
-        for variable, value in spec.environment_vars.items():
-            if reference := SECRET_REFERENCE.fullmatch(value):
-                raise InvalidParameterValue(
-                    f"Environment variable '{variable}' of '{spec.name}' refers to key "
-                    f"'{reference['key']}' of secret scope '{reference['scope']}', which does not exist"
-                )
     for name, version in dict.fromkeys((spec.entity_name, spec.entity_version) for spec in specs):
         registry.model_version(name, version).require_ready()
 

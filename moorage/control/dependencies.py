@@ -11,19 +11,33 @@ from fastapi import Depends, Request
 from moorage.api.errors import Unauthenticated
 from moorage.api.principal import decode_principal
 from moorage.api.routing import PRINCIPAL_HEADER, Principal
+from moorage.compute.base import Observation, ReplicaProcess
 from moorage.control.store.engine import Sessions
+from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
+from moorage.identity.encryption import Encryption
 from moorage.registry.client import ModelRegistry
 from moorage.settings import Settings
 
 
 class Notifier(Protocol):
-    """Told of every change after it is committed. Called from request threads; must neither block nor raise."""
+    """Told of each change after its commit, from request threads. No method raises, nor blocks unless it says so."""
 
     def endpoint_changed(self, endpoint_id: str) -> None: ...
 
     def token_changed(self, digest: str, principal: Principal | None) -> None:
         """`principal` is None when the token no longer opens anything."""
+        ...
+
+    def principals_changed(self) -> None:
+        """A user, service principal or membership was written: what any token stands for may be different.
+
+        Blocks until every gateway works by it, but not for long. For request threads only.
+        """
+        ...
+
+    def wait_until_taken(self) -> None:
+        """Block until every gateway works by what was told so far, but not for long. For request threads only."""
         ...
 
 
@@ -37,6 +51,9 @@ class ControlDependencies:
     registry: ModelRegistry
     notifier: Notifier
     clock: Callable[[], int]
+    telemetry: Telemetry
+    observe_replica: Callable[[ReplicaProcess], Observation]
+    encryption: Encryption
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +76,15 @@ def calling_principal(request: Request) -> Principal:
     return principal
 
 
+def principal_if_any(request: Request) -> Principal | None:
+    """Who calls a route that is open to everybody, where the gateway says so."""
+    return decode_principal(request.headers.get(PRINCIPAL_HEADER, ""))
+
+
 def current_site(request: Request) -> Site:
     return cast(Site, request.app.state.site)
 
 
 Caller = Annotated[Principal, Depends(calling_principal)]
+OptionalCaller = Annotated[Principal | None, Depends(principal_if_any)]
 CurrentSite = Annotated[Site, Depends(current_site)]

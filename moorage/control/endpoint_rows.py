@@ -11,7 +11,9 @@ from moorage.api.errors import ResourceDoesNotExist
 from moorage.api.routing import Principal
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.store import endpoints as store
+from moorage.control.store import permissions
 from moorage.control.store.models import Config, Endpoint, Event
+from moorage.control.store.permissions import ObjectType
 from moorage.identity.access import require_level
 
 
@@ -25,7 +27,8 @@ def find_visible(session: Session, caller: Principal, name: str) -> tuple[Endpoi
     endpoint = store.find(session, name)
     if endpoint is None:
         raise _unknown(name)
-    return endpoint, require_level(caller, endpoint, PermissionLevel.CAN_VIEW)
+    grants = permissions.grants(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
+    return endpoint, require_level(caller, endpoint, grants, PermissionLevel.CAN_VIEW)
 
 
 def find_managed(session: Session, caller: Principal, name: str) -> Endpoint:
@@ -38,7 +41,8 @@ def find_managed(session: Session, caller: Principal, name: str) -> Endpoint:
     endpoint = store.find_for_change(session, name)
     if endpoint is None:
         raise _unknown(name)
-    require_level(caller, endpoint, PermissionLevel.CAN_MANAGE)
+    grants = permissions.grants(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
+    require_level(caller, endpoint, grants, PermissionLevel.CAN_MANAGE)
     return endpoint
 
 

@@ -37,6 +37,7 @@ from moorage.api.served_entities import EntityKind
 from moorage.control import endpoint_views as views
 from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import change_event, find_managed, rows_of
+from moorage.control.rate_limits import require_enforceable
 from moorage.control.store import endpoints as store
 from moorage.control.store.models import Endpoint
 from moorage.identity.ids import new_object_id
@@ -117,7 +118,12 @@ class EndpointSettings:
             return views.detail(rows_of(session, endpoint), PermissionLevel.CAN_MANAGE, self.site)
 
     def put_rate_limits(self, caller: Principal, name: str, request: PutRateLimits) -> RateLimitList:
-        """Replace the rate limits of the older form; none clears them."""
+        """Replace the rate limits of the older form; none clears them.
+
+        Raises:
+            InvalidParameterValue: the gateways cannot enforce limits.
+        """
+        require_enforceable(self.deps.settings, request.rate_limits)
         with self._changing(caller, name, Setting.RATE_LIMITS) as (_, endpoint):
             endpoint.rate_limits = [limit.model_dump(mode="json") for limit in request.rate_limits] or None
             return RateLimitList(rate_limits=request.rate_limits)
@@ -126,9 +132,10 @@ class EndpointSettings:
         """Replace the whole AI Gateway block; what is left out is unset.
 
         Raises:
-            InvalidParameterValue: a feature that the endpoint cannot have, or an inference table that would move
-                while it is enabled.
+            InvalidParameterValue: a feature that the endpoint cannot have, limits that the gateways cannot enforce,
+                or an inference table that would move while it is enabled.
         """
+        require_enforceable(self.deps.settings, request.rate_limits or ())
         with self._changing(caller, name, Setting.AI_GATEWAY) as (_, endpoint):
             feature = language_model_feature(request)
             if feature and endpoint.kind == EntityKind.CUSTOM_MODEL:

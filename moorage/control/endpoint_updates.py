@@ -19,11 +19,14 @@ from moorage.api.served_entities import EntityKind
 from moorage.control import configurations
 from moorage.control import endpoint_views as views
 from moorage.control.configurations import Wanted
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import change_event, find_managed, rows_of, with_deployments
 from moorage.control.endpoint_settings import being_updated
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.lifecycle import TRANSITIONS, DeploymentPhase, Trigger
+from moorage.control.registry_access import require_readable
+from moorage.control.secret_variables import require_secrets
 from moorage.control.store import endpoints as store
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint
@@ -34,7 +37,7 @@ _GONE = (DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
 @dataclass(frozen=True, slots=True)
 class EndpointUpdates:
     """Every method answers the endpoint's detail. Each raises `ResourceDoesNotExist` when there is no such
-    endpoint, and `PermissionDenied` when the caller may not manage it."""
+    endpoint, and `PermissionDenied` when the caller may not manage it, or not read a model that is new to it."""
 
     deps: ControlDependencies
     site: Site
@@ -50,6 +53,7 @@ class EndpointUpdates:
             InvalidParameterValue: the endpoint is stopped or serves another kind of entity, a version is not READY,
                 a variable refers to a secret that does not exist, the table of the older inference table would
                 change, or the workspace has no room for the concurrency.
+            PermissionDenied: a variable refers to a secret that the caller, or the endpoint's creator, may not read.
             NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
@@ -105,6 +109,7 @@ class EndpointUpdates:
             if not active:
                 endpoint.kind = None
             answer = self._recorded(session, endpoint, "CONFIG_UPDATE_CANCELED", Trigger.UPDATE_CANCELED, words, now)
+        crash_point(CrashPoint.CANCEL_COMMITTED)
         return self._told(answer)
 
     def stop(self, caller: Principal, name: str) -> EndpointDetail:
@@ -125,6 +130,7 @@ class EndpointUpdates:
             endpoint.config_update, endpoint.pending_version = ConfigUpdate.NOT_UPDATING, None
             now = self.deps.clock()
             answer = self._recorded(session, endpoint, "ENDPOINT_STOPPED", Trigger.ENDPOINT_STOPPED, words, now)
+        crash_point(CrashPoint.STOP_COMMITTED)
         return self._told(answer)
 
     def start(self, caller: Principal, name: str) -> EndpointDetail:
@@ -145,6 +151,7 @@ class EndpointUpdates:
             endpoint.stopped = False
             words = f"Started by {caller.user_name}."
             answer = self._recorded(session, endpoint, "ENDPOINT_STARTED", Trigger.CONFIG_ACCEPTED, words, now)
+        crash_point(CrashPoint.START_COMMITTED)
         return self._told(answer)
 
     def _replace(
@@ -156,7 +163,9 @@ class EndpointUpdates:
             _require_updatable(rows.endpoint)
             wanted = wanted_of(session, rows)
             kept = configurations.going_on(rows, wanted.specs)
-        fresh = [spec for spec in wanted.specs if spec.name not in kept]
+            fresh = [spec for spec in wanted.specs if spec.name not in kept]
+            require_secrets(session, fresh, caller, creator_id=rows.endpoint.creator_id)
+        require_readable(self.deps.sessions, caller, [spec.entity_name for spec in fresh])
         configurations.require_models(self.deps.registry, fresh)
 
         with self.deps.sessions.begin() as session:
@@ -169,6 +178,8 @@ class EndpointUpdates:
             configurations.accept(session, endpoint, wanted, caller, now, kept=kept)
             words = f"Update to configuration version {endpoint.last_version} {how}"
             answer = self._recorded(session, endpoint, "CONFIG_UPDATE_ACCEPTED", Trigger.CONFIG_ACCEPTED, words, now)
+            crash_point(CrashPoint.UPDATE_WRITTEN)
+        crash_point(CrashPoint.UPDATE_COMMITTED)
         return self._told(answer)
 
     def _recorded(

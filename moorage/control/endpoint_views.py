@@ -123,8 +123,10 @@ def config_version(rows: EndpointRows, config: Config) -> ConfigVersion:
 
 def event_output(event: Event) -> EventOutput:
     return EventOutput(
+        id=event.id,
         event_type=event.event_type,
         status=event.status,
+        trigger=event.trigger,
         message=event.message,
         timestamp=event.timestamp,
         served_entity_name=event.served_name,

@@ -15,6 +15,7 @@ from moorage.api.endpoints import (
     EndpointDetail,
     EndpointList,
     EventList,
+    LogFileList,
     Logs,
     PermissionLevel,
 )
@@ -23,6 +24,7 @@ from moorage.api.routing import Principal
 from moorage.control import configurations
 from moorage.control import endpoint_views as views
 from moorage.control.configurations import Wanted
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import (
     change_event,
@@ -35,10 +37,17 @@ from moorage.control.endpoint_rows import (
 from moorage.control.endpoint_settings import stored, telemetry_after
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.lifecycle import Trigger
-from moorage.control.logs import build_log, service_log
+from moorage.control.logs import build_log, log_files, replica_logs, service_log, tag
+from moorage.control.rate_limits import require_enforceable
+from moorage.control.registry_access import require_readable
+from moorage.control.secret_variables import require_secrets
 from moorage.control.store import endpoints as store
+from moorage.control.store import permissions
+from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
+from moorage.control.store.following import newest_event
 from moorage.control.store.models import Endpoint
+from moorage.control.store.permissions import ObjectType
 from moorage.datadir import DataDirectory
 from moorage.identity.access import permission_level
 from moorage.identity.ids import new_object_id
@@ -57,11 +66,15 @@ class EndpointService:
         Raises:
             ResourceAlreadyExists: the name is taken.
             ResourceDoesNotExist: a model or version is not in the registry.
+            PermissionDenied: the caller may not read a model.
             InvalidParameterValue: a version is not READY, a variable refers to a secret that does not exist, or
                 the workspace has no room for another endpoint or for its concurrency.
+            PermissionDenied: a variable refers to a secret that the caller may not read.
             NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
+        require_enforceable(self.deps.settings, request.rate_limits or ())
+        require_enforceable(self.deps.settings, (request.ai_gateway and request.ai_gateway.rate_limits) or ())
         if request.config is not None:
             configurations.require_supported(request.config.kind)
         with reading(self.deps.sessions) as session:
@@ -71,6 +84,9 @@ class EndpointService:
         if request.config is not None:
             capture = request.config.auto_capture_config
             wanted = Wanted.of(request.config, AutoCaptureOutput.of(capture, request.name) if capture else None)
+            require_readable(self.deps.sessions, caller, [spec.entity_name for spec in wanted.specs])
+            with reading(self.deps.sessions) as session:
+                require_secrets(session, wanted.specs, caller)
             configurations.require_models(self.deps.registry, wanted.specs)
 
         now = self.deps.clock()
@@ -90,8 +106,10 @@ class EndpointService:
                     session, change_event(endpoint, "ENDPOINT_EVENT", Trigger.CONFIG_ACCEPTED, words, now)
                 )
                 answer = views.detail(rows_of(session, endpoint), PermissionLevel.CAN_MANAGE, self.site)
+                crash_point(CrashPoint.CREATE_WRITTEN)
         except store.NameTaken as error:
             raise _already_exists(request.name) from error
+        crash_point(CrashPoint.CREATE_COMMITTED)
         self.deps.notifier.endpoint_changed(endpoint.id)
         return answer
 
@@ -108,7 +126,8 @@ class EndpointService:
     def list(self, caller: Principal) -> EndpointList:
         """The endpoints that the caller may see, by name."""
         with reading(self.deps.sessions) as session:
-            seen = [e for e in store.live(session) if permission_level(caller, e) is not None]
+            grants = permissions.all_grants(session, ObjectType.SERVING_ENDPOINT)
+            seen = [e for e in store.live(session) if permission_level(caller, e, grants.get(e.id, {})) is not None]
             configs = {config.endpoint_id: config for config in store.active_configs(session)}
             shown = deployment_ids(configs[e.id] for e in seen if e.id in configs)
             deployments = store.deployments_by_id(session, shown)
@@ -127,8 +146,11 @@ class EndpointService:
             endpoint = find_managed(session, caller, name)
             now = self.deps.clock()
             store.mark_deleting(session, endpoint, now)
+            permissions.forget_object(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
             words = f"Endpoint deleted by {caller.user_name}"
             store.add_event(session, change_event(endpoint, "ENDPOINT_EVENT", Trigger.ENDPOINT_DELETED, words, now))
+            crash_point(CrashPoint.DELETE_WRITTEN)
+        crash_point(CrashPoint.DELETE_COMMITTED)
         self.deps.notifier.endpoint_changed(endpoint.id)
 
     def config_versions(self, caller: Principal, name: str) -> ConfigVersionList:
@@ -139,8 +161,8 @@ class EndpointService:
             rows = with_deployments(session, endpoint, None, None, *configs)
             return ConfigVersionList(config_versions=tuple(views.config_version(rows, one) for one in configs))
 
-    def events(self, caller: Principal, name: str, limit: int) -> EventList:
-        """The newest events first.
+    def events(self, caller: Principal, name: str, wanted: EventFilter, limit: int, before: int | None) -> EventList:
+        """The newest events first, of those that are older than the event with the id `before`.
 
         Raises:
             ResourceDoesNotExist: no such endpoint.
@@ -148,8 +170,18 @@ class EndpointService:
         """
         with reading(self.deps.sessions) as session:
             endpoint, _ = find_visible(session, caller, name)
-            found = store.events(session, endpoint.id, limit)
-            return EventList(events=tuple(views.event_output(event) for event in found))
+            found = store.events(session, endpoint.id, wanted, limit + 1, before)
+        shown = found[:limit]
+        return EventList(
+            events=tuple(views.event_output(event) for event in shown),
+            next_page_token=str(shown[-1].id) if len(found) > limit else None,
+        )
+
+    def newest_event(self, caller: Principal, name: str) -> tuple[str, int]:
+        """The endpoint's id and that of its newest event, 0 when there is none; raises as `events` does."""
+        with reading(self.deps.sessions) as session:
+            endpoint, _ = find_visible(session, caller, name)
+            return endpoint.id, newest_event(session, endpoint.id)
 
     def build_logs(self, caller: Principal, name: str, served_name: str, version: int | None) -> Logs:
         """How a served entity was built, as far as it has got.
@@ -164,6 +196,27 @@ class EndpointService:
         """What the replicas of a served entity printed; raises as `build_logs` does."""
         return self._logs(caller, name, served_name, version, service_log)
 
+    def log_files(self, caller: Principal, name: str, served_name: str, version: int | None) -> LogFileList:
+        """Which replicas of a served entity have logs; raises as `build_logs` does."""
+        return log_files(self.deps.data, self.deployment_id(caller, name, served_name, version))
+
+    def deployment_id(self, caller: Principal, name: str, served_name: str, version: int | None) -> str:
+        """The deployment that a log is of; raises as `build_logs` does."""
+        with reading(self.deps.sessions) as session:
+            endpoint, _ = find_visible(session, caller, name)
+            return _deployment_id(session, endpoint, served_name, version)
+
+    def replica_id(self, deployment_id: str, replica: str) -> str:
+        """The replica with that id or tag.
+
+        Raises:
+            ResourceDoesNotExist: none that has a log.
+        """
+        for path in reversed(replica_logs(self.deps.data, deployment_id)):
+            if replica in (path.stem, tag(path.stem)):
+                return path.stem
+        raise ResourceDoesNotExist(f"No log of a replica '{replica}' found.")
+
     def _logs(
         self,
         caller: Principal,
@@ -172,10 +225,7 @@ class EndpointService:
         version: int | None,
         read: Callable[[DataDirectory, str], str],
     ) -> Logs:
-        with reading(self.deps.sessions) as session:
-            endpoint, _ = find_visible(session, caller, name)
-            deployment_id = _deployment_id(session, endpoint, served_name, version)
-        return Logs(logs=read(self.deps.data, deployment_id))
+        return Logs(logs=read(self.deps.data, self.deployment_id(caller, name, served_name, version)))
 
 
 def _already_exists(name: str) -> ResourceAlreadyExists:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from moorage.api.endpoints import LogFile, LogFileList
 from moorage.datadir import DataDirectory
 
 LOG_BYTES = 1024 * 1024
@@ -21,10 +22,32 @@ def service_log(data: DataDirectory, deployment_id: str) -> str:
 
     The replicas share one bound, so that a talkative one cannot hide the others. The one that wrote last is last.
     """
-    folder = data.deployment(deployment_id)
-    build = data.build_log(deployment_id)
-    files = sorted((path for path in folder.glob("*.log") if path != build), key=_last_written)
+    files = replica_logs(data, deployment_id)
     return "".join(_tagged_tail(path, LOG_BYTES // len(files)) for path in files)
+
+
+def replica_logs(data: DataDirectory, deployment_id: str) -> list[Path]:
+    """The logs of the deployment's replicas, named by their ids; the one that was written to last is last."""
+    build = data.build_log(deployment_id)
+    return sorted((path for path in build.parent.glob("*.log") if path != build), key=_last_written)
+
+
+def tag(replica_id: str) -> str:
+    """What stands in front of a replica's lines where those of several are together."""
+    return replica_id[:_TAG_LENGTH]
+
+
+def log_files(data: DataDirectory, deployment_id: str) -> LogFileList:
+    """Which replicas have logs, the one that wrote last first."""
+    found = []
+    for path in reversed(replica_logs(data, deployment_id)):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        written = status.st_mtime_ns // 1_000_000
+        found.append(LogFile(replica=path.stem, tag=tag(path.stem), last_written=written, size=status.st_size))
+    return LogFileList(log_files=tuple(found))
 
 
 def tail(path: Path, limit: int) -> str:
@@ -41,12 +64,11 @@ def tail(path: Path, limit: int) -> str:
 
 def _tagged_tail(path: Path, limit: int) -> str:
     """As many last lines as fit in `limit` bytes with their tags."""
-    tag = path.stem[:_TAG_LENGTH]
     text = tail(path, limit).removesuffix("\n")
     if not text:
         return ""
     # Not `splitlines`: a progress bar's carriage returns do not end a line.
-    tagged = "".join(f"[{tag}] {line}\n" for line in text.split("\n")).encode()
+    tagged = "".join(f"[{tag(path.stem)}] {line}\n" for line in text.split("\n")).encode()
     return _whole_lines(tagged[-limit:], cut=len(tagged) > limit)
 
 

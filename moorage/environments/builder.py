@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moorage.datadir import DataDirectory
@@ -21,6 +21,7 @@ from moorage.environments.requirements import EnvironmentSpec
 from moorage.environments.resolution import Resolution, index_options, lines_file, request_digest, resolve
 from moorage.environments.single_flight import SingleFlight, file_lock
 from moorage.environments.uv_process import Uv, explain, run_command, shorten
+from moorage.separation import make_readable
 from moorage.settings import EnvManager, Settings, scrubbed_environment
 
 __all__ = ["Environment", "EnvironmentBuildError", "EnvironmentBuilder"]
@@ -43,11 +44,15 @@ for module in sys.argv[2:]:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A ready environment: its key (hexadecimal), its interpreter, and `uv` or `local`, whichever made it."""
+    """A ready environment: its key (hexadecimal), its interpreter, and `uv` or `local`, whichever made it.
+
+    `reused` says that it had been built before, or was by another caller.
+    """
 
     key: str
     python: Path
     manager: EnvManager
+    reused: bool = field(default=False, compare=False)
 
 
 class EnvironmentBuilder:
@@ -149,7 +154,7 @@ class EnvironmentBuilder:
 
     def _reuse(self, key: str, log: BuildLog) -> Environment:
         log.conclude(f"environment {key} is ready, built {self._folders.built_at(key)}; reused")
-        return Environment(key, self._folders.python(key), EnvManager.UV)
+        return Environment(key, self._folders.python(key), EnvManager.UV, reused=True)
 
     async def _build_alone(
         self, spec: EnvironmentSpec, interpreter: Interpreter, resolution: Resolution, log: BuildLog
@@ -185,6 +190,7 @@ class EnvironmentBuilder:
         await self._install(spec, interpreter, key, pins, log)
         with log.step("verify import"):
             await self._verify_import(spec, key, resolution.pins)
+        await asyncio.to_thread(make_readable, folder)
         self._folders.mark_ready(key, python_version=interpreter.version, packages=len(resolution.pins))
 
     async def _install(

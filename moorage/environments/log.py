@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from moorage.replica.process import BoundedLog
+
 MAX_LOG_BYTES = 1024 * 1024
 _MAX_LINE_CHARACTERS = 4000
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]+@")
@@ -22,7 +24,10 @@ def mask_credentials(text: str) -> str:
 
 
 class BuildLog:
-    """An append-only log, bounded to `max_bytes`; beyond that only steps and the conclusion are written.
+    """An append-only log of `max_bytes`; beyond that only steps and the conclusion are written.
+
+    Those come again with every replica that starts, for as long as the deployment lives: when they have filled as
+    much again, the older half of the file is dropped, and a first line says so.
 
     Every line starts with its UTC time: `[2026-11-21 03:44:00 +0000] resolve: started`. Credentials in URLs
     are masked whatever wrote them.
@@ -86,7 +91,10 @@ class BuildLog:
     def _append(self, entry: bytes) -> None:
         with self.path.open("ab", buffering=0) as file:
             file.write(entry)
-        self._bytes += len(entry)
+            self._bytes = file.tell()
+        if self._bytes > 2 * self._max_bytes:
+            BoundedLog(str(self.path), 2 * self._max_bytes).trim()
+            self._bytes = self.path.stat().st_size
 
 
 class Step:

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,12 +18,18 @@ from moorage.api.errors import (
     DeadlineExceeded,
     EndpointNotFound,
     InternalError,
+    PermissionDenied,
     RequestLimitExceeded,
     TemporarilyUnavailable,
 )
 from moorage.api.routing import Availability, Principal, ReplicaFault
+from moorage.gateway.cookies import require_own_page, session_authorization
+from moorage.gateway.limit_rules import LimitRules
+from moorage.gateway.limiting import RateLimiter
+from moorage.gateway.meters import Meters
 from moorage.gateway.proxy import Upstreams
 from moorage.gateway.routing import Endpoint, RoutingTable, Served, missing_right
+from moorage.gateway.tracing import InvocationTracer, readable_traceparent
 from moorage.gateway.transport import ReplicaAnswer, ReplicaGone, ReplicaLink, ReplicaTimeout
 from moorage.replica import frames
 from moorage.settings import Settings
@@ -32,7 +38,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
-ReportFault = Callable[[str, str, ReplicaFault], None]
 
 _logger = logging.getLogger(__name__)
 
@@ -40,17 +45,27 @@ _JSON: Header = (b"content-type", b"application/json")
 _INVOCATIONS = re.compile(r"(?:/\d+)?/serving-endpoints/([^/]+)(?:/served-models/([^/]+))?/invocations/?")
 _INVOCATIONS_END = ("/invocations", "/invocations/")
 _PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_OPEN_PATHS = {"/.well-known/databricks-config"}
+_OPEN_PATHS = {"/.well-known/databricks-config", "/login", "/api/2.0/moorage/session"}
 _OPEN_PREFIXES = ("/oidc/",)
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SWEEP_SECONDS = 0.25
 
 
 class _Request:
     """The headers of one invocation that matter, read in one pass."""
 
-    __slots__ = ("authorization", "content_encoding", "content_length", "content_type", "id")
+    __slots__ = (
+        "authorization",
+        "by_cookie",
+        "content_encoding",
+        "content_length",
+        "content_type",
+        "id",
+        "traceparent",
+    )
 
     def __init__(self, headers: list[Header]) -> None:
+        self.traceparent = b""
         self.authorization: bytes | None = None
         self.content_type = b""
         self.content_length: int | None = None
@@ -67,8 +82,26 @@ class _Request:
                 self.content_encoding = value
             elif name == b"x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 self.id = value
+            elif name == b"traceparent":
+                self.traceparent = readable_traceparent(value)
         if not self.id:
             self.id = os.urandom(16).hex().encode()
+        self.by_cookie = False
+        if self.authorization is None:
+            self.authorization = session_authorization(headers)
+            self.by_cookie = self.authorization is not None
+
+
+class Reports(Protocol):
+    """What a gateway tells the control plane at once."""
+
+    def report(self, endpoint: str, replica_id: str, fault: ReplicaFault) -> None:
+        """A replica needs a look."""
+        ...
+
+    def report_load(self) -> None:
+        """A request waits for a replica."""
+        ...
 
 
 class Gateway:
@@ -78,17 +111,25 @@ class Gateway:
         self,
         settings: Settings,
         table: RoutingTable,
+        meters: Meters,
         upstreams: Upstreams,
-        report_fault: ReportFault,
-        report_load: Callable[[], None],
+        reports: Reports,
+        limiter: RateLimiter,
+        tracer: InvocationTracer | None = None,
     ) -> None:
         self._settings = settings
         self._table = table
         self._upstreams = upstreams
-        self._report_fault = report_fault
-        self._report_load = report_load
+        self._reports = reports
+        self._limiter = limiter
+        self._tracer = tracer
+        self._unrouted = meters.meter("", "", "")
         self._queued_bytes = 0
         self._limit_words = f"{settings.max_request_bytes} bytes ({settings.max_request_bytes >> 20} MB)"
+
+    def end_streams(self) -> None:
+        """End the event streams that would go on for ever; the server stops."""
+        self._upstreams.end_streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,43 +147,79 @@ class Gateway:
 
     async def _dispatch(self, scope: Scope, request: _Request, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        if request.by_cookie and scope["method"] not in _SAFE_METHODS:
+            require_own_page(scope["headers"])
         if scope["method"] == "POST" and path.endswith(_INVOCATIONS_END):
             match = _INVOCATIONS.fullmatch(path)
             if match is not None:
-                principal = self._table.principal(request.authorization)
-                await self._invoke(match[1], match[2], principal, request, receive, send)
+                await self._invoke(match[1], match[2], request, receive, send)
                 return
         if path == "/health":
             status, document = await self._upstreams.health(self._table.loaded)
             await _send(send, status, orjson.dumps(document), [(b"x-request-id", request.id)])
             return
         caller: Principal | None = None
-        if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIXES):
+        try:
             caller = self._table.principal(request.authorization)
+            if caller.only_endpoint is not None:
+                raise PermissionDenied("This token opens nothing but queries to its serving endpoint.")
+        except ApiError:
+            if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIXES):
+                raise
+            caller = None
         await self._upstreams.forward(scope, receive, send, caller, request.id)
 
     async def _invoke(
-        self,
-        name: str,
-        served_name: str | None,
-        principal: Principal,
-        request: _Request,
-        receive: Receive,
-        send: Send,
+        self, name: str, served_name: str | None, request: _Request, receive: Receive, send: Send
     ) -> None:
+        """Answer an invocation; whatever becomes of it is counted once, by the meter that it got to."""
+        began = time.monotonic()
+        meter, served = self._unrouted, None
+        span = None
+        if self._tracer is not None:
+            span = self._tracer.begin(name, request.traceparent, request.id)
+            request.traceparent = span.traceparent
+        try:
+            principal = self._table.principal(request.authorization)
+            endpoint = self._endpoint(name)
+            meter = endpoint.meter
+            flags = _flags(endpoint, principal)
+            if endpoint.limits is not None:
+                await self._admit(endpoint.limits, principal)
+            served = endpoint.draw() if served_name is None else endpoint.named(served_name)
+            meter = served.meter
+            sent, answer = await self._answer(name, served, flags, request, receive)
+        except Exception as error:
+            status = error.status if isinstance(error, ApiError) else 500
+            meter.refused(status, time.monotonic() - began)
+            if span is not None:
+                span.end(status, served.name if served is not None else "")
+            raise
+        status, batch, queue_us, predict_us = answer.head
+        meter.answered(status, time.monotonic() - began, sent - began, queue_us, predict_us, batch)
+        if span is not None:
+            span.end(status, served.name, batch, queue_us, predict_us)
+        await _send(send, status, answer.body, [(b"x-request-id", request.id), served.header])
+
+    async def _admit(self, limits: LimitRules, principal: Principal) -> None:
+        if self._limiter.needs_await:
+            await self._limiter.admit(limits, principal)
+        else:
+            self._limiter.admit_now(limits, principal)
+
+    def _endpoint(self, name: str) -> Endpoint:
         endpoint = self._table.endpoints.get(name)
         if endpoint is None:
             raise EndpointNotFound(
                 f"The given endpoint does not exist, please retry after checking the specified model and version"
                 f" deployment exists: '{name}'."
             )
-        route = endpoint.route
-        manages = principal.admin or principal.id in route.managers
-        if not manages and principal.id not in route.queriers:
-            raise missing_right(principal, "CAN_QUERY", name)
-        if route.availability is not Availability.SERVING:
-            raise BadRequest(_unavailable(endpoint))
-        served = endpoint.draw() if served_name is None else endpoint.named(served_name)
+        return endpoint
+
+    async def _answer(
+        self, name: str, served: Served, flags: int, request: _Request, receive: Receive
+    ) -> tuple[float, ReplicaAnswer]:
+        """The monotonic time at which the request was sent to its replica, and the answer."""
         if request.content_encoding not in (b"", b"identity"):
             raise BadRequest("A Content-Encoding is not supported here: send the body uncompressed.")
         body = await self._read_body(request, receive)
@@ -157,12 +234,10 @@ class Gateway:
         served.requests += 1
         self._queued_bytes += len(body)
         try:
-            flags = frames.FLAG_STACK_TRACE if manages else 0
-            answer = await self._ask(name, served, flags, request, body)
+            return await self._ask(name, served, flags, request, body)
         finally:
             served.queued -= 1
             self._queued_bytes -= len(body)
-        await _send(send, answer.head.status, answer.body, [(b"x-request-id", request.id), served.header])
 
     async def _read_body(self, request: _Request, receive: Receive) -> bytes:
         limit = self._settings.max_request_bytes
@@ -194,23 +269,26 @@ class Gateway:
             raise BadRequest(f"The request body did not arrive within {seconds:.0f} s.") from None
         return b"".join(parts)
 
-    async def _ask(self, name: str, served: Served, flags: int, request: _Request, body: bytes) -> ReplicaAnswer:
+    async def _ask(
+        self, name: str, served: Served, flags: int, request: _Request, body: bytes
+    ) -> tuple[float, ReplicaAnswer]:
         """The answer of one replica; of another one when the first died without any."""
         deadline = time.monotonic() + self._settings.request_timeout_seconds
         failed: ReplicaLink | None = None
         for attempt in (1, 2):
             link = served.pick(failed) or await self._wait_for_replica(name, served, failed, deadline)
             try:
-                return await link.request(
-                    flags, deadline - time.monotonic(), request.content_type, request.id, body
+                sent = time.monotonic()
+                return sent, await link.request(
+                    flags, deadline - sent, request.content_type, request.id, body, request.traceparent
                 )
             except ReplicaTimeout:
-                self._report_fault(name, link.replica_id, ReplicaFault.TIMED_OUT)
+                self._reports.report(name, link.replica_id, ReplicaFault.TIMED_OUT)
                 seconds = self._settings.request_timeout_seconds
                 raise DeadlineExceeded(f"The model did not answer within {seconds:.0f} s.") from None
             except ReplicaGone as gone:
                 _logger.warning("request %s: replica %s: %s", request.id.decode(), link.replica_id, gone)
-                self._report_fault(name, link.replica_id, ReplicaFault.UNREACHABLE)
+                self._reports.report(name, link.replica_id, ReplicaFault.UNREACHABLE)
                 failed = link
                 if attempt == 2:
                     break
@@ -221,7 +299,7 @@ class Gateway:
         self, name: str, served: Served, failed: ReplicaLink | None, deadline: float
     ) -> ReplicaLink:
         """A replica that comes up, or comes back, within the time that one takes to start."""
-        self._report_load()
+        self._reports.report_load()
         until = min(deadline, time.monotonic() + self._settings.replica_wait_seconds)
         while (remaining := until - time.monotonic()) > 0:
             await self._table.change(remaining)
@@ -235,11 +313,34 @@ class Gateway:
         raise TemporarilyUnavailable(f"No replica of '{served.name}' is up at the moment.", retry_after_seconds=5)
 
 
-async def sweep_for_ever(table: RoutingTable) -> None:
-    """Fail late requests and let go of links, a few times a second."""
+async def sweep_for_ever(table: RoutingTable, limiter: RateLimiter) -> None:
+    """Fail late requests, let go of links and of windows that have ended, a few times a second."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         table.sweep(time.monotonic())
+        limiter.sweep()
+
+
+def _flags(endpoint: Endpoint, principal: Principal) -> int:
+    """What the replica may tell this caller.
+
+    Raises:
+        PermissionDenied: the caller may not query the endpoint.
+        BadRequest: the endpoint takes no queries now.
+    """
+    route = endpoint.route
+    if principal.only_endpoint is not None and principal.only_endpoint != route.id:
+        raise missing_right(principal, "CAN_QUERY", route.name)
+    manages = principal.admin or _is_among(principal, route.managers)
+    if not manages and not _is_among(principal, route.queriers):
+        raise missing_right(principal, "CAN_QUERY", route.name)
+    if route.availability is not Availability.SERVING:
+        raise BadRequest(_unavailable(endpoint))
+    return frames.FLAG_STACK_TRACE if manages else 0
+
+
+def _is_among(principal: Principal, ids: frozenset[str]) -> bool:
+    return principal.id in ids or not principal.groups.isdisjoint(ids)
 
 
 def _unavailable(endpoint: Endpoint) -> str:

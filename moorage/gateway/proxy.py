@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -14,8 +15,10 @@ from yarl import URL
 
 from moorage.api.errors import BadRequest, EndpointNotFound, PermissionDenied, TemporarilyUnavailable
 from moorage.api.principal import encode_principal
-from moorage.api.routing import INTERNAL_HEADER, PRINCIPAL_HEADER, Principal
+from moorage.api.registry_access import LONGEST_ANSWER, LONGEST_REQUEST, RegistryDecision, RegistryRequest
+from moorage.api.routing import CLIENT_HEADER, INTERNAL_HEADER, PRINCIPAL_HEADER, Principal
 from moorage.datadir import DataDirectory
+from moorage.gateway.registry_access import RegistryGate, gated_operation
 from moorage.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -26,10 +29,16 @@ _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"host", b"expect",
 }  # fmt: skip
+_TOKEN_PATH = "/oidc/v1/token"
 _PRIVATE_PREFIX = b"x-moorage-"
 _CREDENTIALS = {b"authorization", b"cookie", b"origin", b"referer"}
+_OF_THE_BODY_SENT = {"content-length", "accept-encoding"}  # another body may go, and an answer is read here
 _CHUNK_BYTES = 64 * 1024
 _HEALTH_SECONDS = 2.0
+_EVENT_STREAM = "text/event-stream"
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class _Upstream:
@@ -75,6 +84,7 @@ class Upstreams:
 
     def __init__(self, settings: Settings, data: DataDirectory) -> None:
         self._limit = settings.max_request_bytes
+        self._body_seconds = settings.request_body_timeout_seconds
         self._control = _Upstream("control plane", "http://localhost", str(data.control_socket))
         if settings.mlflow_uri is None:
             self._mlflow = _Upstream("MLflow server", "http://localhost", str(data.mlflow_socket))
@@ -83,6 +93,12 @@ class Upstreams:
         token = os.environ.get("MLFLOW_TRACKING_TOKEN")
         self._mlflow_credentials = {"authorization": f"Bearer {token}"} if token and settings.mlflow_uri else {}
         self._external_mlflow = settings.mlflow_uri is not None
+        self._registry = RegistryGate(self._control.session)
+        self._stopping = asyncio.Event()
+
+    def end_streams(self) -> None:
+        """End every event stream, from now on too: they do not end by themselves, and the server stops."""
+        self._stopping.set()
 
     async def close(self) -> None:
         """End the connections."""
@@ -116,8 +132,8 @@ class Upstreams:
     async def forward(
         self,
         scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+        receive: Receive,
+        send: Send,
         caller: Principal | None,
         request_id: bytes,
     ) -> None:
@@ -125,6 +141,7 @@ class Upstreams:
 
         Raises:
             TemporarilyUnavailable: the server behind does not answer.
+            ApiError: the control plane lets it not pass to the model registry.
             EndpointNotFound: the path belongs to this server's own processes.
             PermissionDenied: a browser sent it from another site.
         """
@@ -134,7 +151,7 @@ class Upstreams:
         if path.startswith("/internal"):
             raise EndpointNotFound(f"No API found for '{scope['method']} {path}'")
         _refuse_other_sites(scope["headers"])
-        headers = _passed_on(scope["headers"], to_mlflow)
+        headers = _passed_on(scope["headers"], to_mlflow, path == _TOKEN_PATH)
         headers.append(("x-request-id", request_id.decode()))
         if to_mlflow:
             headers += self._mlflow_credentials.items()
@@ -143,26 +160,46 @@ class Upstreams:
         else:
             host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "localhost")
             headers.append(("host", host))
+            headers.append((CLIENT_HEADER, (scope.get("client") or ("",))[0]))
             if caller is not None:
                 headers.append((PRINCIPAL_HEADER, encode_principal(caller)))
         body = _Body(scope["headers"], receive, None if to_mlflow else self._limit)
+        data: AsyncIterator[bytes] | bytes | None = body.stream()
+        ticket: str | None = None
+        operation = gated_operation(caller, scope["method"], path) if to_mlflow and caller is not None else None
+        if caller is not None and operation is not None:
+            body = _Body(scope["headers"], receive, LONGEST_REQUEST)
+            data = await body.read(self._body_seconds)
+            decision = await self._may_pass(scope, caller, operation, data)
+            data, ticket = decision.body or data, decision.ticket
+            headers = [(name, value) for name, value in headers if name not in _OF_THE_BODY_SENT]
         raw_path = (scope.get("raw_path") or path.encode()).decode("latin-1").partition("?")[0]
         url = upstream.url(raw_path, scope["query_string"].decode("latin-1"))
         started = False
         try:
             async with upstream.session().request(
-                scope["method"], url, headers=headers, data=body.stream(), allow_redirects=False
+                scope["method"], url, headers=headers, data=data, allow_redirects=False
             ) as answer:
+                shown: bytes | None = None
+                if ticket is not None and answer.status == 200:
+                    shown = await self._registry.show(ticket, await _all_of(answer))
                 out = [
                     (name.lower(), value)
                     for name, value in answer.raw_headers
                     if name.lower() not in _HOP_BY_HOP and name.lower() not in (b"server", b"date", b"x-request-id")
                 ]
+                if shown is not None:
+                    out = [(name, value) for name, value in out if name != b"content-length"]
+                    out.append((b"content-length", b"%d" % len(shown)))
                 out.append((b"x-request-id", request_id))
                 await send({"type": "http.response.start", "status": answer.status, "headers": out})
                 started = True
-                async for chunk in answer.content.iter_any():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if shown is not None:
+                    await send({"type": "http.response.body", "body": shown, "more_body": True})
+                elif answer.content_type == _EVENT_STREAM and body.is_read:
+                    await self._pass_events(answer, receive, send)
+                else:
+                    await _pass_chunks(answer, send)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if body.refusal is not None:
@@ -172,6 +209,59 @@ class Upstreams:
                 raise
             raise TemporarilyUnavailable(f"The {upstream.name} does not answer at the moment.") from None
 
+    async def _may_pass(
+        self, scope: MutableMapping[str, Any], caller: Principal, operation: str, body: bytes
+    ) -> RegistryDecision:
+        if any(name == b"content-encoding" and value != b"identity" for name, value in scope["headers"]):
+            raise BadRequest("A Content-Encoding is not supported here: send the body uncompressed.")
+        query = scope["query_string"].decode("latin-1")
+        return await self._registry.ask(
+            RegistryRequest(principal=caller, method=scope["method"], operation=operation, query=query, body=body)
+        )
+
+    async def _pass_events(self, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
+        """Pass an event stream on until it ends, the client leaves, or the server stops.
+
+        Where nothing happens nothing is sent, and a client that has left would not be noticed by sending.
+        """
+        passing = asyncio.create_task(_pass_chunks(answer, send))
+        tasks = {passing, asyncio.create_task(_left(receive)), asyncio.create_task(self._stopping.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not passing.cancelled() and (error := passing.exception()) is not None:
+            if not isinstance(error, aiohttp.ClientError | OSError):
+                raise error
+            # The server behind ended: so does the stream, and the client follows again from where it was.
+            _logger.info("an event stream broke off: %s", type(error).__name__)
+
+
+async def _pass_chunks(answer: aiohttp.ClientResponse, send: Send) -> None:
+    async for chunk in answer.content.iter_any():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _all_of(answer: aiohttp.ClientResponse) -> bytes:
+    """
+    Raises:
+        BadRequest: it is longer than what the control plane looks through.
+    """
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > LONGEST_ANSWER:
+            raise BadRequest(f"The answer is over {LONGEST_ANSWER} bytes: ask for less at a time with 'max_results'.")
+    return bytes(content)
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has gone. Its body was read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
 
 class _Body:
     """The request's body as a stream, or nothing when the request has none."""
@@ -179,17 +269,34 @@ class _Body:
     def __init__(
         self,
         headers: list[tuple[bytes, bytes]],
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        receive: Receive,
         limit: int | None,
     ) -> None:
         self._receive = receive
         self._limit = limit
         names = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
         self._present = names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names
+        self.is_read = not self._present
         self.refusal: BadRequest | None = None
 
     def stream(self) -> AsyncIterator[bytes] | None:
         return self._chunks() if self._present else None
+
+    async def read(self, seconds: float) -> bytes:
+        """All of it.
+
+        Raises:
+            BadRequest: it is over the limit, or does not arrive within that many seconds.
+        """
+        if not self._present:
+            return b""
+        try:
+            async with asyncio.timeout(seconds):
+                return b"".join([chunk async for chunk in self._chunks()])
+        except TimeoutError:
+            raise BadRequest(f"The request body did not arrive within {seconds:.0f} s.") from None
+        except ConnectionResetError:
+            raise self.refusal or BadRequest("The client left before it had sent its body.") from None
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         size, more = 0, True
@@ -205,10 +312,16 @@ class _Body:
             if chunk:
                 yield chunk
             more = message.get("more_body", False)
+        self.is_read = True
 
 
-def _passed_on(headers: list[tuple[bytes, bytes]], to_mlflow: bool) -> list[tuple[str, str]]:
+def _passed_on(
+    headers: list[tuple[bytes, bytes]], to_mlflow: bool, for_a_token: bool
+) -> list[tuple[str, str]]:
+    # Where tokens are made the credential is an OAuth client's, which only the control plane knows.
     dropped = _HOP_BY_HOP | {b"x-request-id"} | (_CREDENTIALS if to_mlflow else {b"authorization"})
+    if for_a_token:
+        dropped = dropped - {b"authorization"}
     return [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in headers

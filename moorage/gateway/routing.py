@@ -21,6 +21,8 @@ from moorage.api.routing import (
     ServedRoute,
     TokenChange,
 )
+from moorage.gateway.limit_rules import LimitRules
+from moorage.gateway.meters import Meter, Meters
 from moorage.gateway.transport import ReplicaLink
 
 _LINK_LINGER_SECONDS = 600.0  # a replica that left the routing may still be answering its last requests
@@ -30,10 +32,11 @@ _REMEMBERED_CREDENTIALS = 10_000
 class Served:
     """A served entity and the links to its replicas."""
 
-    __slots__ = ("header", "links", "name", "queued", "reported", "requests")
+    __slots__ = ("header", "links", "meter", "name", "queued", "reported", "requests")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, meter: Meter) -> None:
         self.name = name
+        self.meter = meter
         self.header = (b"served-model-name", name.encode())
         self.links: list[ReplicaLink] = []
         self.queued = 0
@@ -59,12 +62,17 @@ def _burden(link: ReplicaLink) -> tuple[bool, int]:
 
 
 class Endpoint:
-    """An endpoint and its served entities."""
+    """An endpoint and its served entities.
 
-    __slots__ = ("_weights", "route", "served")
+    `meter` counts what is refused before an entity is drawn; `limits` is None where there are none.
+    """
 
-    def __init__(self, route: EndpointRoute, served: list[Served]) -> None:
+    __slots__ = ("_weights", "limits", "meter", "route", "served")
+
+    def __init__(self, route: EndpointRoute, served: list[Served], meter: Meter) -> None:
         self.route = route
+        self.meter = meter
+        self.limits = LimitRules(route.id, route.limits) if route.limits else None
         self.served = {one.name: one for one in served}
         shares = [(self.served[one.name], one.traffic_percentage) for one in route.served]
         self._weights = [(one, share) for one, share in shares if share > 0]
@@ -101,7 +109,8 @@ class Endpoint:
 class RoutingTable:
     """Endpoints by name and tokens by digest, changed by what the control plane sends."""
 
-    def __init__(self) -> None:
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
         self.endpoints: dict[str, Endpoint] = {}
         self.loaded = False
         self._tokens: dict[str, Principal] = {}
@@ -192,8 +201,10 @@ class RoutingTable:
         old = self.endpoints.pop(name, None)
         wanted: dict[str, ReplicaRoute] = {}
         if route is not None:
-            entities = [self._served(entity, old) for entity in route.served]
-            self.endpoints[name] = Endpoint(route, entities)
+            same = old if old is not None and old.route.id == route.id else None
+            entities = [self._served(route, entity, same) for entity in route.served]
+            meter = same.meter if same is not None else self._meters.meter(name, route.id, "")
+            self.endpoints[name] = Endpoint(route, entities, meter)
             wanted = {replica.id: replica for entity in route.served for replica in entity.replicas}
         if old is not None:
             for entity in old.route.served:
@@ -203,9 +214,11 @@ class RoutingTable:
                         del self._links[replica.id]
                         self._leaving[replica.id] = (link, time.monotonic())
 
-    def _served(self, entity: ServedRoute, old: Endpoint | None) -> Served:
+    def _served(self, route: EndpointRoute, entity: ServedRoute, old: Endpoint | None) -> Served:
         # An entity that stays keeps its count of queued requests, which its waiting requests will lower.
-        served = old.served[entity.name] if old is not None and entity.name in old.served else Served(entity.name)
+        served = old.served.get(entity.name) if old is not None else None
+        if served is None:
+            served = Served(entity.name, self._meters.meter(route.name, route.id, entity.name))
         served.links = [self._link(replica) for replica in entity.replicas]
         return served
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+from moorage import unix
 from moorage.replica import frames
 
 _RECONNECT_SECONDS = 1.0
@@ -91,7 +92,13 @@ class ReplicaLink:
         self._stream = 0
 
     async def request(
-        self, flags: int, seconds: float, content_type: bytes, request_id: bytes, body: bytes
+        self,
+        flags: int,
+        seconds: float,
+        content_type: bytes,
+        request_id: bytes,
+        body: bytes,
+        traceparent: bytes = b"",
     ) -> ReplicaAnswer:
         """Send one request and wait for its answer.
 
@@ -112,7 +119,9 @@ class ReplicaLink:
             future: asyncio.Future[ReplicaAnswer] = asyncio.get_running_loop().create_future()
             protocol.waiting[stream] = (future, time.monotonic() + seconds)
             protocol.write(
-                frames.encode_request(stream, flags, int(seconds * 1000), content_type, request_id, body)
+                frames.encode_request(
+                    stream, flags, int(seconds * 1000), content_type, request_id, body, traceparent
+                )
             )
             try:
                 return await future
@@ -161,7 +170,8 @@ class ReplicaLink:
         host, _, port = self.address.rpartition(":")
         try:
             if self.address.startswith("/"):
-                _, protocol = await loop.create_unix_connection(lambda: _Protocol(self._lost), self.address)
+                sock = await unix.connect(self.address)
+                _, protocol = await loop.create_unix_connection(lambda: _Protocol(self._lost), sock=sock)
             else:
                 _, protocol = await loop.create_connection(lambda: _Protocol(self._lost), host, int(port))
         except OSError as error:

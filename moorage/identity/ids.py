@@ -15,6 +15,11 @@ def new_user_id() -> str:
     return new_workspace_id()
 
 
+def new_group_id() -> str:
+    """16 digits in text; no user has it too, since users and groups draw from the same numbers."""
+    return new_user_id()
+
+
 def new_object_id() -> str:
     """32 lower-case hex digits: an endpoint's or a deployment's id."""
     return secrets.token_hex(16)

@@ -22,6 +22,7 @@ from moorage.api.errors import (
     ResourceDoesNotExist,
     TemporarilyUnavailable,
 )
+from moorage.separation import make_readable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +44,7 @@ _HTTP_LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a registered model. `status` is MLflow's, `source` where its files were logged."""
+    """A version of a registered model. `status` and `stage` are MLflow's, `source` where its files were logged."""
 
     name: str
     version: str
@@ -51,6 +52,7 @@ class ModelVersion:
     status_message: str = ""
     source: str = ""
     run_id: str | None = None
+    stage: str = ""
 
     def require_ready(self) -> None:
         """
@@ -73,6 +75,14 @@ class ModelRegistry(Protocol):
 
         Raises:
             ResourceDoesNotExist: no such model or version.
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+    def has_model(self, name: str) -> bool:
+        """Whether there is a model of that name, with versions or without.
+
+        Raises:
             TemporarilyUnavailable: the registry does not answer.
         """
         ...
@@ -122,7 +132,23 @@ class MlflowRegistry:
             status_message=str(found.status_message or ""),
             source=str(found.source or ""),
             run_id=found.run_id or None,
+            stage=str(found.current_stage or ""),
         )
+
+    def has_model(self, name: str) -> bool:
+        mlflow = load_mlflow()
+        try:
+            self._client().get_registered_model(name)
+        except mlflow.exceptions.MlflowException as error:
+            # A name that the registry refuses belongs to no model.
+            if str(error.error_code) in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
+                return False
+            _logger.warning("MLflow at %s failed: %s", self._tracking_uri, error)
+            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+        except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            _logger.warning("MLflow at %s cannot be reached: %s", self._tracking_uri, error)
+            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+        return True
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         if destination.is_dir():
@@ -136,6 +162,7 @@ class MlflowRegistry:
                     f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
                     "register the folder that an MLflow flavor's log_model wrote"
                 )
+            make_readable(model)
             _move_into_place(model, destination)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -4,7 +4,7 @@ A frame is `<payload length: u32> <kind: u8> <stream: u32>` (little endian), the
 is the gateway's; an answer carries the number of its request. Payloads:
 
     REQUEST   flags u8, content type length u16, request id length u16, deadline u32 (milliseconds from now,
-              0 for none), content type, request id, body
+              0 for none), content type, request id, W3C traceparent of 55 bytes when the flags say so, body
     RESPONSE  status u16, batch size u16, queue time u32, predict time u32 (microseconds), JSON body
     CANCEL    empty: nobody waits for the stream's answer any more
     HELLO     empty; the answer is a HELLO with the replica's identity as JSON
@@ -21,6 +21,8 @@ CANCEL = 3
 HELLO = 4
 
 FLAG_STACK_TRACE = 1  # the caller may see the traceback of the model's own exception
+FLAG_TRACEPARENT = 2  # the request belongs to a trace
+TRACEPARENT_BYTES = 55
 
 MAX_PAYLOAD_BYTES = 1 << 30
 
@@ -43,6 +45,7 @@ class RequestHead(NamedTuple):
     deadline_ms: int
     content_type: str
     request_id: str
+    traceparent: str = ""
 
 
 class ResponseHead(NamedTuple):
@@ -60,12 +63,20 @@ def encode(kind: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def encode_request(
-    stream: int, flags: int, deadline_ms: int, content_type: bytes, request_id: bytes, body: bytes
+    stream: int,
+    flags: int,
+    deadline_ms: int,
+    content_type: bytes,
+    request_id: bytes,
+    body: bytes,
+    traceparent: bytes = b"",
 ) -> bytes:
-    """A REQUEST frame."""
+    """A REQUEST frame. `traceparent` has `TRACEPARENT_BYTES` or is empty, and has its flag set here."""
+    if traceparent:
+        flags |= FLAG_TRACEPARENT
     head = _REQUEST.pack(flags, len(content_type), len(request_id), deadline_ms)
-    length = len(head) + len(content_type) + len(request_id) + len(body)
-    return b"".join((_HEADER.pack(length, REQUEST, stream), head, content_type, request_id, body))
+    length = len(head) + len(content_type) + len(request_id) + len(traceparent) + len(body)
+    return b"".join((_HEADER.pack(length, REQUEST, stream), head, content_type, request_id, traceparent, body))
 
 
 def decode_request(payload: bytes) -> Tuple[RequestHead, bytes]:
@@ -81,11 +92,15 @@ def decode_request(payload: bytes) -> Tuple[RequestHead, bytes]:
         at += type_length
         request_id = payload[at : at + id_length].decode("latin-1")
         at += id_length
+        traceparent = ""
+        if flags & FLAG_TRACEPARENT:
+            traceparent = payload[at : at + TRACEPARENT_BYTES].decode("latin-1")
+            at += TRACEPARENT_BYTES
     except struct.error as error:
         raise FrameError(str(error)) from error
     if at > len(payload):
         raise FrameError("a request frame ends inside its head")
-    return RequestHead(flags, deadline_ms, content_type, request_id), payload[at:]
+    return RequestHead(flags, deadline_ms, content_type, request_id, traceparent), payload[at:]
 
 
 def encode_response(

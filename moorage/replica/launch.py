@@ -1,6 +1,6 @@
 """The file that a model's interpreter is started with: makes this folder the package `moorage_replica`, runs it.
 
-    python launch.py template SOCKET VERSION LOG LOG_BYTES
+    python launch.py template SOCKET VERSION LOG LOG_BYTES CLIENT_UID
     python launch.py replica CONFIG.json
 
 The folder is loaded by its path, so that neither it nor anything beside it is on the model's import path.
@@ -33,7 +33,7 @@ def main() -> int:
         return int(importlib.import_module("moorage_replica.template").main(arguments))
     with open(arguments[0], encoding="utf-8") as file:
         config = json.load(file)
-    importlib.import_module("moorage_replica.main").become_replica(config)
+    importlib.import_module("moorage_replica.main").become_replica(config, dict(os.environ))
     return 0
 
 

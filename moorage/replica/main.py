@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from typing import Any, Dict, List
 
+from .guard import fence, give_up_privileges, hide, limit_memory
 from .process import BoundedLog, Status, log
 
 LOAD_FAILED = 3
@@ -20,8 +23,20 @@ LOAD_FAILED = 3
 _LONGEST_REASON = 1500
 
 
-def run(config: Dict[str, Any]) -> int:
-    """Be the replica that `config` (see `compute.local.ReplicaSpec`) describes. Returns the exit status."""
+def read_environment(descriptor: int) -> Dict[str, str]:
+    """The environment variables in an open file, as JSON."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        document: Dict[str, str] = json.load(file)
+    return document
+
+
+def run(config: Dict[str, Any], environment: Dict[str, str]) -> int:
+    """Be the replica that `config` (see `compute.local`) describes. Returns the exit status.
+
+    `environment` may hold secrets: nothing of it may be written anywhere.
+    """
+    _give_up_what_it_needs_not(config)
     folder = config["folder"]
     status = Status(os.path.join(folder, "status.json"), config["replica_id"])
     output = BoundedLog(config["log"], config["log_bytes"])
@@ -29,9 +44,11 @@ def run(config: Dict[str, Any]) -> int:
     output.watch()
     work = os.path.join(folder, "work")
     os.makedirs(work, exist_ok=True)
+    os.makedirs(os.path.join(folder, "tmp"), exist_ok=True)
     os.chdir(work)
     os.environ.clear()
-    os.environ.update(config["environment"])
+    os.environ.update(environment)
+    tempfile.tempdir = None  # the template's does not count
     _limit_core_dumps()
     _reseed()
     listener = _listen(config["socket"])
@@ -62,6 +79,7 @@ def run(config: Dict[str, Any]) -> int:
         identity,
         threads=config["threads"],
         orphan_seconds=config["orphan_seconds"],
+        client_uid=config["client_uid"],
         on_batching_off=lambda: status.update(batching=False),
     )
     signal.signal(signal.SIGTERM, server.stop)  # from here on it is asked to drain, not ended
@@ -79,6 +97,16 @@ def run(config: Dict[str, Any]) -> int:
     log("INFO", "stopped")
     status.update(phase="stopped")
     return 0
+
+
+def _give_up_what_it_needs_not(config: Dict[str, Any]) -> None:
+    """Before there are threads, and before anything of the model runs."""
+    give_up_privileges()
+    if config["client_uid"] != os.getuid():
+        hide()
+    fence()
+    if config["memory_bytes"]:
+        limit_memory(config["memory_bytes"])
 
 
 def _warm_up(model: Any) -> str:
@@ -132,12 +160,12 @@ def _library_imports(known: set) -> List[str]:  # type: ignore[type-arg]
     return names
 
 
-def become_replica(config: Dict[str, Any]) -> None:
+def become_replica(config: Dict[str, Any], environment: Dict[str, str]) -> None:
     """Run and leave, without the cleanup of the process that this one was forked from."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = 1
     try:
-        code = run(config)
+        code = run(config, environment)
     except BaseException:  # noqa: BLE001  the last word of a fork
         traceback.print_exc()
     finally:

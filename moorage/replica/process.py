@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
+import struct
 import sys
 import threading
 import time
 from typing import Any, Dict
+
+MARKER = re.compile(rb"(?m)^\[earlier lines were dropped: the log reached its limit; (\d{1,18}) bytes so far\]\n")
+"""The line that a log begins with once it was cut: how many bytes of it have gone."""
+
+MARKER_BYTES = 2048
+"""Where in a log the marker is searched for: another thread may write between the cut and the marker."""
 
 
 def start_ticks(pid: int) -> int:
@@ -18,6 +27,12 @@ def start_ticks(pid: int) -> int:
     """
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user of the process at the other end of a connected Unix socket, as of its `connect` or `listen`."""
+    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
 
 
 def write_json(path: str, document: Dict[str, Any]) -> None:
@@ -58,7 +73,8 @@ class BoundedLog:
     """Points stdout and stderr at one file and keeps that file under `limit` bytes.
 
     When the file is over the limit its newer half is kept, in place: every writer appends, so none needs to
-    know. What is written between the copy and the cut is lost; a marker says that lines are missing.
+    know. What is written between the copy and the cut is lost; a first line says that lines are missing, and how
+    many bytes have gone since the log began, so that who follows it knows where in it he is.
     """
 
     _LOOK_SECONDS = 0.5
@@ -95,10 +111,12 @@ class BoundedLog:
         """Cut the file to its newer half when it is over the limit."""
         if os.stat(self._path).st_size <= self._limit:
             return
-        with open(self._path, "r+b") as file:
-            file.seek(-(self._limit // 2), os.SEEK_END)
-            kept = file.read().partition(b"\n")[2]
-            file.seek(0)
-            file.truncate()
-            with open(self._path, "ab") as end:
-                end.write(b"[earlier lines were dropped: the log reached its limit]\n" + kept)
+        with open(self._path, "r+b") as file, open(self._path, "ab", buffering=0) as end:
+            earlier = MARKER.search(file.read(MARKER_BYTES))
+            dropped = int(earlier.group(1)) - earlier.end() if earlier else 0
+            dropped += file.seek(-(self._limit // 2), os.SEEK_END)
+            begun, newline, kept = file.read().partition(b"\n")
+            marker = b"[earlier lines were dropped: the log reached its limit; %d bytes so far]\n"
+            text = marker % (dropped + len(begun) + len(newline)) + kept
+            file.truncate(0)
+            end.write(text)

@@ -23,7 +23,8 @@ from . import frames
 from .answers import Answer
 from .codec import same_params
 from .model import ServedModel
-from .process import log
+from .process import log, peer_uid
+from .tracing import continued
 
 _READ_BYTES = 256 * 1024
 _LARGEST_BATCH = 256  # requests
@@ -81,13 +82,18 @@ class ReplicaServer:
         threads: int,
         orphan_seconds: float,
         on_batching_off: Callable[[], None],
+        client_uid: Optional[int] = None,
     ) -> None:
-        """`orphan_seconds` is how long to live without any connection; `identity` is what HELLO answers."""
+        """`orphan_seconds` is how long to live without any connection; `identity` is what HELLO answers.
+
+        `client_uid` is the one user who may connect; None lets everybody.
+        """
         self._model = model
         self._listener = listener
         self._identity = json.dumps(identity).encode()
         self._threads = threads
         self._orphan_seconds = orphan_seconds
+        self._client_uid = client_uid
         self._on_batching_off = on_batching_off
         self._batching = model.batches
         self._selector = selectors.DefaultSelector()
@@ -157,6 +163,9 @@ class ReplicaServer:
             if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
                 return
             raise
+        if self._client_uid is not None and peer_uid(sock) != self._client_uid:  # another model of this user's
+            sock.close()
+            return
         sock.setblocking(False)
         connection = Connection(sock)
         self._connections[sock.fileno()] = connection
@@ -336,9 +345,10 @@ class ReplicaServer:
         began = time.monotonic()
         head = request.head
         try:
-            answer = self._model.predict_one(
-                request.body, head.content_type, head.request_id, bool(head.flags & frames.FLAG_STACK_TRACE)
-            )
+            with continued(head.traceparent):
+                answer = self._model.predict_one(
+                    request.body, head.content_type, head.request_id, bool(head.flags & frames.FLAG_STACK_TRACE)
+                )
         except Exception:  # noqa: BLE001  a defect of ours must not end the replica
             log("ERROR", f"request {head.request_id}: {traceback.format_exc()}")
             answer = Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"The replica failed."}')

@@ -6,12 +6,14 @@ outlives the control plane, and its replicas outlive it. Operations:
     {"op": "hello"}                      -> its pid, start ticks, code version
     {"op": "warm", "modules": [...]}     -> imports them, for the replicas to come; {"restarting": true} when one
                                             of them started threads: it comes back without that one, ask again
-    {"op": "spawn", "replica": {...}}    -> starts that replica; {"pid", "started_at", "mode"}
+    {"op": "spawn", "replica": {...}}    -> starts that replica; {"pid", "started_at", "mode"}. With the line comes
+                                            a descriptor of a file with the replica's environment as JSON
     {"op": "stop"}                       -> leaves; its replicas stay
 
 A replica is forked from the imported libraries, unless its environment variables must be seen before the
-libraries load: then it is a fresh process of the same interpreter. A library that starts threads when it is
-imported cannot be forked with; the template learns which do and leaves them to the replicas.
+libraries load: then it is a fresh process of the same interpreter. Either reads its environment, in which there may
+be secrets, after the fork: what this process knew, every later replica would inherit. A library that starts
+threads when it is imported cannot be forked with; the template learns which do and leaves them to the replicas.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Optional
+import traceback
+from typing import Any, Callable, Dict, List, Optional
 
-from .main import become_replica
-from .process import BoundedLog, log, start_ticks, write_json
+from .guard import give_up_privileges, hide
+from .main import become_replica, read_environment
+from .process import BoundedLog, log, peer_uid, start_ticks, write_json
 
 _BASE_MODULES = (
     "orjson",
@@ -44,6 +47,9 @@ _STARTS_THREADS = {"onnxruntime", "tensorflow", "torch", "grpc", "ray", "pyspark
 _HARMLESS_THREADS = {"jemalloc_bg_thd"}  # jemalloc starts it anew after a fork
 _READ_BEFORE_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "NUMEXPR_", "PYTHON", "LD_", "MALLOC_", "ARROW_")
 _MEMORY = "MOORAGE_TEMPLATE_MEMORY"  # what a template that restarts tells its successor
+_MOST_DESCRIPTORS = 4096  # ours close by themselves; this is for what libraries opened
+
+_Become = Callable[[Dict[str, Any], Dict[str, str]], None]
 
 
 class ThreadsStarted(Exception):
@@ -51,22 +57,27 @@ class ThreadsStarted(Exception):
 
 
 class Template:
-    """The process behind one template socket."""
+    """The process behind one template socket. It obeys nobody but the user `client_uid`."""
 
-    def __init__(self, socket_path: str, version: str, output: BoundedLog, memory: Dict[str, Any]) -> None:
+    def __init__(
+        self, socket_path: str, version: str, output: BoundedLog, memory: Dict[str, Any], client_uid: int
+    ) -> None:
         self._socket_path = socket_path
+        self._client_uid = client_uid
         self._version = version
         self._output = output
         self._blocked = set(memory.get("blocked", ())) | _STARTS_THREADS
         self._children: Dict[int, str] = {int(p): f for p, f in memory.get("children", {}).items()}
         self._selector = selectors.DefaultSelector()
         self._clients: Dict[socket.socket, bytes] = {}
+        self._descriptors: Dict[socket.socket, List[int]] = {}  # received and not yet used
         self._listener: Optional[socket.socket] = None
+        self._wake: List[int] = []
         self._running = True
 
     def run(self) -> None:
         """Serve until told to stop."""
-        wake_read, wake_write = os.pipe()
+        wake_read, wake_write = self._wake = list(os.pipe())
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -114,15 +125,20 @@ class Template:
             if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
                 return
             raise
+        if peer_uid(client) != self._client_uid:  # a model that it started
+            client.close()
+            return
         client.setblocking(True)
         self._clients[client] = b""
+        self._descriptors[client] = []
         self._selector.register(client, selectors.EVENT_READ)
 
     def _read(self, client: socket.socket) -> None:
         try:
-            data = client.recv(65536)
+            data, descriptors, _, _ = socket.recv_fds(client, 65536, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError:
-            data = b""
+            data, descriptors = b"", []
+        self._descriptors[client] += descriptors
         if not data:
             self._drop(client)
             return
@@ -130,7 +146,7 @@ class Template:
         for line in lines:
             successor = False
             try:
-                answer = self._perform(json.loads(line))
+                answer = self._perform(json.loads(line), self._descriptors[client])
             except ThreadsStarted as started:
                 self._blocked.add(started.args[0])
                 answer, successor = {"restarting": True}, True
@@ -157,9 +173,12 @@ class Template:
     def _drop(self, client: socket.socket) -> None:
         self._selector.unregister(client)
         self._clients.pop(client, None)
+        for descriptor in self._descriptors.pop(client, ()):
+            os.close(descriptor)
         client.close()
 
-    def _perform(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def _perform(self, request: Dict[str, Any], descriptors: List[int]) -> Dict[str, Any]:
+        """The answer. `descriptors` have come with the request; those that it uses are taken out."""
         operation = request["op"]
         if operation == "hello":
             return {
@@ -171,7 +190,7 @@ class Template:
             seconds = self._import([*_BASE_MODULES, *request["modules"]])
             return {"seconds": round(seconds, 3)}
         if operation == "spawn":
-            return self._spawn(request["replica"])
+            return self._spawn(request["replica"], descriptors)
         if operation == "stop":
             self._running = False
             return {}
@@ -199,14 +218,20 @@ class Template:
                 raise ThreadsStarted(package)
         return time.monotonic() - began
 
-    def _spawn(self, replica: Dict[str, Any]) -> Dict[str, Any]:
-        fresh = any(name.startswith(_READ_BEFORE_IMPORT) for name in replica["chosen_variables"])
-        os.makedirs(replica["folder"], mode=0o700, exist_ok=True)
-        pid = self._start_fresh(replica) if fresh else self._fork(replica)
+    def _spawn(self, replica: Dict[str, Any], descriptors: List[int]) -> Dict[str, Any]:
+        if not descriptors:
+            raise ValueError("no environment came with the request")
+        environment = descriptors.pop()
+        try:
+            fresh = any(name.startswith(_READ_BEFORE_IMPORT) for name in replica["chosen_variables"])
+            os.makedirs(replica["folder"], mode=0o700, exist_ok=True)
+            pid = self._fork(replica, environment, self._start_fresh if fresh else become_replica)
+        finally:
+            os.close(environment)
         self._children[pid] = replica["folder"]
         return {"pid": pid, "started_at": start_ticks(pid), "mode": "fresh" if fresh else "fork"}
 
-    def _fork(self, replica: Dict[str, Any]) -> int:
+    def _fork(self, replica: Dict[str, Any], environment: int, become: _Become) -> int:
         import gc
 
         gc.freeze()  # what is shared now stays shared: the collector will not touch it in the fork
@@ -215,36 +240,38 @@ class Template:
         pid = os.fork()
         if pid:
             return pid
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.setsid()
-        self._selector.close()
-        for sock in (self._listener, *self._clients):
-            if sock is not None:
-                sock.close()
-        become_replica(replica)
-        raise AssertionError("a replica does not return")
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.setsid()
+            self._selector.close()
+            for descriptor in self._wake:
+                os.close(descriptor)
+            for others in self._descriptors.values():
+                for descriptor in others:
+                    os.close(descriptor)
+            for sock in (self._listener, *self._clients):
+                if sock is not None:
+                    sock.close()
+            become(replica, read_environment(environment))
+        except BaseException:  # noqa: BLE001  the last word of a fork
+            traceback.print_exc()
+        finally:
+            os._exit(1)
 
-    def _start_fresh(self, replica: Dict[str, Any]) -> int:
+    def _start_fresh(self, replica: Dict[str, Any], environment: Dict[str, str]) -> None:
+        """Become a new process of the interpreter, which sees the environment from its beginning on."""
         config = os.path.join(replica["folder"], "config.json")
         write_json(config, replica)
         launcher = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
+        os.chdir(replica["folder"])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         log_file = os.open(replica["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, launcher, "replica", config],
-                env=replica["environment"],
-                stdin=subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=log_file,
-                start_new_session=True,
-                cwd=replica["folder"],
-            )
-        finally:
-            os.close(log_file)
-        process.returncode = 0  # this process reaps by pid; Popen must not
-        return process.pid
+        os.dup2(log_file, 1)
+        os.dup2(log_file, 2)
+        os.closerange(3, _MOST_DESCRIPTORS)
+        os.execve(sys.executable, [sys.executable, launcher, "replica", config], environment)
 
     def _reap(self) -> None:
         """Take the exit statuses of replicas that ended and leave them in their folders."""
@@ -290,10 +317,13 @@ def _foreign_threads() -> List[str]:
 
 
 def main(arguments: List[str]) -> int:
-    """`template SOCKET VERSION LOG LOG_BYTES`."""
-    socket_path, version, log_path, log_bytes = arguments
+    """`template SOCKET VERSION LOG LOG_BYTES CLIENT_UID`."""
+    socket_path, version, log_path, log_bytes, client_uid = arguments
+    if int(client_uid) != os.getuid():
+        give_up_privileges()
+        hide()
     output = BoundedLog(log_path, int(log_bytes))
     output.redirect()
     memory = json.loads(os.environ.pop(_MEMORY, "{}"))
-    Template(socket_path, version, output, memory).run()
+    Template(socket_path, version, output, memory, int(client_uid)).run()
     return 0

@@ -50,18 +50,19 @@ def children_of(parent: int) -> Iterator[ProcessStat]:
                 yield stat
 
 
-def kill_verified(pid: int, started_at: int) -> bool:
-    """SIGKILL to the process that had this id when it started at `started_at`; False when it is gone.
+def kill_verified(pid: int, started_at: int, uid: int | None = None) -> bool:
+    """SIGKILL to the process that had this id when it started at `started_at`; False when it is gone, or is not
+    that user's where one is given.
 
     A pidfd is taken before the start time is compared, so that an id given out anew is never hit.
     """
     try:
         handle = os.pidfd_open(pid)
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         return False
     try:
         stat = read_stat(pid)
-        if stat is None or stat.started_at != started_at:
+        if stat is None or stat.started_at != started_at or (uid is not None and _real_user(pid) != uid):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except OSError:
@@ -69,6 +70,14 @@ def kill_verified(pid: int, started_at: int) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _real_user(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[1])
+    return None
 
 
 def reap_orphans(watched: Callable[[int], bool]) -> list[tuple[int, int]]:

@@ -14,8 +14,12 @@ from moorage.supervisor.child import ChildSpec
 _CLIENT_PREFIXES = ("DATABRICKS_", "MLFLOW_TRACKING_", "MLFLOW_REGISTRY_URI")
 # What builds of environments read, with credentials of package indexes in it.
 _BUILD_PREFIXES = ("UV_", "PIP_", "MOORAGE_ENV_")
+# The control plane's alone: it builds environments, and sends notifications.
+_CONTROL_PREFIXES = (*_BUILD_PREFIXES, "MOORAGE_SMTP_", "MOORAGE_NOTIFICATION_")
 # How control plane and gateway sign in at an MLflow server that is not the embedded one.
 _MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+# OpenTelemetry's own variables, which may hold a collector's credentials: only gateways export.
+_TELEMETRY_PREFIX = "OTEL_"
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY", "APIKEY")
 
 
@@ -31,8 +35,9 @@ def gateway_specs(
 ) -> list[ChildSpec]:
     """One gateway worker a descriptor of a listening socket, without secrets or build settings."""
     environ = os.environ if environ is None else environ
-    inherited = {**_without_secrets(_inherited(environ)), **_mlflow_credentials(settings, environ)}
-    own = {k: v for k, v in settings.to_environment().items() if not k.startswith(_BUILD_PREFIXES)}
+    exporter = {k: v for k, v in environ.items() if k.startswith(_TELEMETRY_PREFIX)}
+    inherited = {**_without_secrets(_inherited(environ)), **exporter, **_mlflow_credentials(settings, environ)}
+    own = {k: v for k, v in settings.to_environment().items() if not k.startswith(_CONTROL_PREFIXES)}
     return [
         ChildSpec(
             f"gateway-{index}",
@@ -57,7 +62,7 @@ def mlflow_spec(settings: Settings, data: DataDirectory, environ: Mapping[str, s
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    kept = {k: v for k, v in environ.items() if not k.startswith(_CLIENT_PREFIXES)}
+    kept = {k: v for k, v in environ.items() if not k.startswith((*_CLIENT_PREFIXES, _TELEMETRY_PREFIX))}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
@@ -71,5 +76,5 @@ def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         k: v
         for k, v in environ.items()
-        if not k.startswith(_BUILD_PREFIXES) and not any(word in k.upper() for word in _SECRET_WORDS)
+        if not k.startswith(_CONTROL_PREFIXES) and not any(word in k.upper() for word in _SECRET_WORDS)
     }

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from moorage import __version__
+from moorage.compute.reach import OutOfReach, covers, places, require_capabilities
 from moorage.datadir import DataDirectory
+from moorage.separation import NOT_SEPARATED, models_are_separated
 from moorage.settings import Settings
 from moorage.supervisor.bootstrap import CannotStart, held, prepare_data
 from moorage.supervisor.health import Health, fetch_health
@@ -32,7 +36,11 @@ def serve(settings: Settings) -> int:
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     data = DataDirectory(settings.data_dir)
-    with held(data) as lock:
+    os.umask(0o077)
+    separated = models_are_separated(settings)
+    with held(data, for_other_users=separated) as lock:
+        if separated:
+            _require_reach(data)
         try:
             listeners = listen(settings.host, settings.port, settings.gateway_workers)
         except CannotListen as error:
@@ -60,7 +68,7 @@ def serve(settings: Settings) -> int:
             async def probe() -> Health:
                 return await fetch_health(settings.local_url)
 
-            return await Supervisor(plan, probe, lambda: _announce(settings)).run()
+            return await Supervisor(plan, probe, lambda: _announce(settings, credentials.sign_in_code)).run()
 
         return asyncio.run(run())
 
@@ -69,11 +77,25 @@ def _log_configuration(settings: Settings) -> None:
     logger.info("Moorage %s with data in %s", __version__, settings.data_dir)
     for name, value in sorted(settings.masked().items()):
         logger.info("setting %s = %s", name, value)
+    if not models_are_separated(settings):
+        logger.warning(NOT_SEPARATED)
     if not _is_loopback(settings.host):
         logger.warning(
             "listening on %s: tokens and data travel as plain HTTP; put a TLS proxy in front of it",
             settings.host,
         )
+
+
+def _require_reach(data: DataDirectory) -> None:
+    """
+    Raises:
+        CannotStart: models cannot run as users of their own.
+    """
+    try:
+        require_capabilities()
+        covers(Path(sys.executable), places(data))
+    except OutOfReach as error:
+        raise CannotStart(str(error)) from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -83,7 +105,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _announce(settings: Settings) -> None:
+def _announce(settings: Settings, sign_in_code: str) -> None:
     print(f"Moorage is ready at {settings.base_url}", flush=True)
     command = f"moorage env --data-dir {shlex.quote(str(settings.data_dir))}"
     print(f'Connect with: eval "$({command})"', file=sys.stderr, flush=True)
+    url = f"{settings.base_url}/login?code={sign_in_code}"
+    print(f"Sign a browser in, once, within 10 minutes: {url}", file=sys.stderr, flush=True)

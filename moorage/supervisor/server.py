@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from moorage.supervisor import linux
 from moorage.supervisor.child import Child, ChildGaveUp, ChildSpec, Timing, describe_exit
 from moorage.supervisor.health import Health
+from moorage.untrusted import read_document, whole_number
 
 logger = logging.getLogger("moorage.supervisor")
 
@@ -193,13 +193,15 @@ class Supervisor:
 def kill_recorded_replicas(folder: Path) -> list[int]:
     """SIGKILL the model processes that `FOLDER/*/status.json` names: `{"pid", "started_at"}`, the latter in
     kernel ticks, which keeps a process safe that got the id of a dead one. Returns the ids that were hit.
+
+    The model may have written what it liked: only processes of the user who owns the folder are hit.
     """
     killed = []
     for path in folder.glob("*/status.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads(path.read_bytes())
-            pid, started_at = int(record["pid"]), int(record["started_at"])
-            if linux.kill_verified(pid, started_at):
+        record = read_document(path)
+        pid, started_at = whole_number(record.get("pid")), whole_number(record.get("started_at"))
+        with contextlib.suppress(FileNotFoundError):
+            if linux.kill_verified(pid, started_at, path.parent.lstat().st_uid):
                 killed.append(pid)
     if killed:
         logger.info("killed %d model processes that were left", len(killed))

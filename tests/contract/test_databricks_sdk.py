@@ -18,6 +18,7 @@ from databricks.sdk.service.serving import (
     ServedModelInput,
     TrafficConfig,
 )
+from prometheus_client.parser import text_string_to_metric_families
 from server import OTHER_TOKEN, OTHER_USER, Server, wait_for
 
 NAME = "sdk-iris"
@@ -133,6 +134,18 @@ def test_logs_and_build_logs(client, created):
     assert "load model" in build
     service = client.serving_endpoints.logs(NAME, "iris-1").logs
     assert "model loaded" in service
+
+
+def test_export_metrics(client, created):
+    text = client.serving_endpoints.export_metrics(NAME).contents.read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {family.type for name, family in families.items() if name.endswith("_total")} == {"gauge"}
+    [provisioned] = families["provisioned_concurrent_requests_total"].samples
+    assert provisioned.labels == {"endpoint_name": NAME, "served_model_name": "iris-1"}
+    assert provisioned.value == 4
+    assert families["request_latency_ms"].type == "histogram"
+    with pytest.raises(sdk_errors.NotFound):
+        client.serving_endpoints.export_metrics("nobody")
 
 
 def test_logs_of_unknown_served_model_are_not_found(client, created):

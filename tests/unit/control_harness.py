@@ -6,21 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from fastapi.testclient import TestClient
 
 from moorage.api.errors import ResourceDoesNotExist
 from moorage.api.principal import encode_principal
-from moorage.api.routing import PRINCIPAL_HEADER, Principal
+from moorage.api.routing import PRINCIPAL_HEADER, EndpointRoute, Principal
+from moorage.compute.base import Observation, ReplicaPhase, ReplicaProcess
 from moorage.control.app import ControlDependencies, create_app
+from moorage.control.checks.service import ModelChecks
+from moorage.control.reconciler.context import Context
+from moorage.control.secret_variables import SecretReader
+from moorage.control.store import groups
 from moorage.control.store.engine import Sessions, make_sessions, migrate, open_database, reading
 from moorage.control.store.models import Config, Deployment, Endpoint, User
+from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
+from moorage.identity.encryption import Encryption
 from moorage.registry.client import ModelVersion
 from moorage.settings import Settings
+from moorage.telemetry.usage import Reading, UsageSampler
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
+ENCRYPTION_KEY = bytes(range(32))
 ADMIN = Principal(id="1000", user_name="admin@example.com", display_name="Ad Min", admin=True)
 ANN = Principal(id="1001", user_name="ann@example.com", display_name="Ann")
 BOB = Principal(id="1002", user_name="bob@example.com", display_name="Bob")
@@ -33,8 +43,8 @@ class FakeRegistry:
     versions: dict[tuple[str, str], ModelVersion] = field(default_factory=dict)
     failure: Exception | None = None
 
-    def add(self, name: str, version: str, status: str = "READY") -> None:
-        self.versions[name, version] = ModelVersion(name, version, status)
+    def add(self, name: str, version: str, status: str = "READY", stage: str = "") -> None:
+        self.versions[name, version] = ModelVersion(name, version, status, stage=stage)
 
     def model_version(self, name: str, version: str) -> ModelVersion:
         if self.failure is not None:
@@ -43,6 +53,11 @@ class FakeRegistry:
             return self.versions[name, version]
         except KeyError:
             raise ResourceDoesNotExist(f"Version {version} of registered model '{name}' does not exist") from None
+
+    def has_model(self, name: str) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        return any(one == name for one, _ in self.versions)
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         raise NotImplementedError
@@ -53,6 +68,7 @@ class RecordingNotifier:
     sessions: Sessions
     endpoints: list[str] = field(default_factory=list)
     tokens: list[tuple[str, Principal | None]] = field(default_factory=list)
+    principals: int = 0
     committed: list[bool] = field(default_factory=list)
 
     def endpoint_changed(self, endpoint_id: str) -> None:
@@ -62,6 +78,12 @@ class RecordingNotifier:
 
     def token_changed(self, digest: str, principal: Principal | None) -> None:
         self.tokens.append((digest, principal))
+
+    def principals_changed(self) -> None:
+        self.principals += 1
+
+    def wait_until_taken(self) -> None:
+        """There is no gateway."""
 
 
 class Clock:
@@ -80,6 +102,9 @@ class ControlPlane:
     notifier: RecordingNotifier
     clock: Clock
     client: TestClient
+    telemetry: Telemetry
+    routes: dict[str, EndpointRoute]
+    phases: dict[str, ReplicaPhase]
 
     def request(self, method: str, path: str, caller: Principal | None = ANN, **options: Any) -> Any:
         """The answer; `caller` None sends no principal."""
@@ -112,7 +137,7 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(folder: Path) -> Iterator[ControlPlane]:
+def control_plane(folder: Path, **chosen: Any) -> Iterator[ControlPlane]:
     data = DataDirectory(folder / "data")
     data.create()
     engine = open_database(data.database, busy_seconds=0.05)
@@ -126,20 +151,36 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
                     user_name=who.user_name,
                     display_name=who.display_name,
                     active=True,
-                    admin=who.admin,
                     created_at=1,
                 )
             )
+        session.flush()
+        groups.add_members(session, groups.memberships(session).admins_id, [ADMIN.id])
     registry, notifier, clock = FakeRegistry(), RecordingNotifier(sessions), Clock()
     registry.add("ads1", "1")
     registry.add("ads1", "2")
     registry.add("prod.ml.fraud", "3")
-    settings = Settings(data_dir=data.root, public_url="https://models.example.com/")
-    app = create_app(ControlDependencies(settings, data, sessions, registry, notifier, clock))
+    settings = Settings(data_dir=data.root, public_url="https://models.example.com/", **chosen)
+    routes: dict[str, EndpointRoute] = {}
+    sampler = UsageSampler(lambda _pid, _started_at: True, lambda _pid: Reading(1.0, 2**30))
+    telemetry = Telemetry(sessions, lambda: routes, sampler, clock)
+    phases: dict[str, ReplicaPhase] = {}
+    encryption = Encryption(ENCRYPTION_KEY)
+
+    def observe(replica: ReplicaProcess) -> Observation:
+        return Observation(phases.get(replica.replica_id, ReplicaPhase.READY))
+
+    app = create_app(
+        ControlDependencies(settings, data, sessions, registry, notifier, clock, telemetry, observe, encryption)
+    )
+    # A check that is accepted never runs: the client's event loop ends with each request.
+    secrets = SecretReader(sessions, encryption)
+    context = SimpleNamespace(settings=settings, data=data, registry=registry, clock=clock, secrets=secrets)
+    app.state.model_checks = ModelChecks(cast(Context, context))
     # Whatever is not turned into an answer must show as an answer of status 500, as it would to a client.
     client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
     try:
-        yield ControlPlane(data, sessions, registry, notifier, clock, client)
+        yield ControlPlane(data, sessions, registry, notifier, clock, client, telemetry, routes, phases)
     finally:
         engine.dispose()
 

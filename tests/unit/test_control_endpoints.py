@@ -365,8 +365,10 @@ def test_events_are_listed_newest_first(plane: ControlPlane) -> None:
     path = f"{ENDPOINTS}/ads/events"
     (created,) = plane.request("GET", path).json()["events"]
     assert created == {
+        "id": created["id"],
         "event_type": "ENDPOINT_EVENT",
         "status": "SUCCESS",
+        "trigger": "CONFIG_ACCEPTED",
         "message": "Endpoint created by ann@example.com",
         "timestamp": plane.clock.now,
     }

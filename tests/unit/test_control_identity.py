@@ -15,7 +15,7 @@ from databricks.sdk.service import iam, settings
 from moorage.api.endpoints import PermissionLevel
 from moorage.api.errors import PermissionDenied
 from moorage.api.routing import Principal
-from moorage.control.store import identity
+from moorage.control.store import groups, identity
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Endpoint, Token, User
 from moorage.identity.access import permission_level, require_level
@@ -54,7 +54,12 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(plane: ControlPlane) -> None
         assert session.get_one(Token, info["token_id"]).digest == digest
     assert value.encode() not in plane.data.database.read_bytes()
     (told,) = plane.notifier.tokens
-    assert told == (digest, ANN.model_copy(update={"token_id": info["token_id"], "expiry_time": info["expiry_time"]}))
+    assert told[0] == digest
+    assert told[1] is not None
+    assert told[1].groups
+    assert told[1].model_copy(update={"groups": frozenset()}) == ANN.model_copy(
+        update={"token_id": info["token_id"], "expiry_time": info["expiry_time"]}
+    )
     assert settings.CreateTokenResponse.from_dict(created).token_info is not None
 
 
@@ -149,9 +154,10 @@ def test_the_workspace_id_and_the_admin_are_made_once(plane: ControlPlane) -> No
         made = identity.ensure_admin(session, "root@localhost", user_id="42", timestamp=5)
         again = identity.ensure_admin(session, "root@localhost", user_id="43", timestamp=6)
         assert made is again
-        assert (made.id, made.admin, made.active, made.created_at) == ("42", True, True, 5)
+        assert (made.id, made.active, made.created_at) == ("42", True, 5)
         assert identity.ensure_admin(session, BOB.user_name, user_id="44", timestamp=6).id == BOB.id
-        assert session.get_one(User, BOB.id).admin
+        memberships = groups.memberships(session)
+        assert [memberships.is_admin(one) for one in (made.id, BOB.id, ANN.id)] == [True, True, False]
 
 
 def test_me_is_the_caller(plane: ControlPlane) -> None:
@@ -171,12 +177,23 @@ def test_me_is_the_caller(plane: ControlPlane) -> None:
 
 def test_creators_and_admins_manage_and_others_have_nothing() -> None:
     endpoint = Endpoint(name="ads", creator_id=ANN.id)
-    assert permission_level(ANN, endpoint) is PermissionLevel.CAN_MANAGE
-    assert permission_level(ADMIN, endpoint) is PermissionLevel.CAN_MANAGE
-    assert permission_level(BOB, endpoint) is None
-    assert require_level(ANN, endpoint, PermissionLevel.CAN_QUERY) is PermissionLevel.CAN_MANAGE
+    assert permission_level(ANN, endpoint, {}) is PermissionLevel.CAN_MANAGE
+    assert permission_level(ADMIN, endpoint, {}) is PermissionLevel.CAN_MANAGE
+    assert permission_level(BOB, endpoint, {}) is None
+    assert require_level(ANN, endpoint, {}, PermissionLevel.CAN_QUERY) is PermissionLevel.CAN_MANAGE
     with pytest.raises(PermissionDenied, match=r"bob@example\.com.*CAN_QUERY.*'ads'"):
-        require_level(BOB, endpoint, PermissionLevel.CAN_QUERY)
+        require_level(BOB, endpoint, {}, PermissionLevel.CAN_QUERY)
+
+
+def test_the_highest_of_ones_own_and_ones_groups_grants_counts() -> None:
+    endpoint = Endpoint(name="ads", creator_id=ANN.id)
+    bob = BOB.model_copy(update={"groups": frozenset({"g1", "g2"})})
+    assert permission_level(bob, endpoint, {"g3": "CAN_MANAGE"}) is None
+    assert permission_level(bob, endpoint, {bob.id: "CAN_VIEW"}) is PermissionLevel.CAN_VIEW
+    grants = {bob.id: "CAN_VIEW", "g1": "CAN_QUERY", "g3": "CAN_MANAGE"}
+    assert permission_level(bob, endpoint, grants) is PermissionLevel.CAN_QUERY
+    with pytest.raises(PermissionDenied, match="CAN_MANAGE"):
+        require_level(bob, endpoint, grants, PermissionLevel.CAN_MANAGE)
 
 
 @pytest.mark.parametrize("level", list(PermissionLevel))

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from control_harness import ENDPOINTS, ControlPlane, control_plane, entity
 
+from moorage.compute.local import LocalCompute
 from moorage.control.logs import LOG_BYTES, tail
 from moorage.control.store.models import Config, Deployment, Endpoint
+from moorage.settings import Settings
 
 LOGS = f"{ENDPOINTS}/ads/served-models/ads1-1"
 
@@ -68,6 +70,19 @@ def test_a_tail_begins_with_a_whole_line(tmp_path: Path) -> None:
     assert tail(path, 100) == "first\nsecond\nthird\n"
     path.write_text("y" * 50)
     assert tail(path, 10) == "y" * 10
+
+
+def test_logs_of_replicas_that_are_gone_are_bounded_in_number(plane: ControlPlane, deployment_id: str) -> None:
+    plane.data.build_log(deployment_id).write_text("kept\n")
+    for age in range(30):
+        path = plane.data.replica_log(deployment_id, f"{age:012d}")
+        path.write_text("x\n")
+        os.utime(path, (age, age))
+    plane.data.replica("000000000003").mkdir(parents=True)  # the oldest but three is still alive
+    compute = LocalCompute(Settings(data_dir=plane.data.root), plane.data)
+    compute._drop_old_logs(deployment_id)
+    left = sorted(path.stem for path in plane.data.deployment(deployment_id).iterdir())
+    assert left == ["000000000003", *(f"{age:012d}" for age in range(14, 30)), "build"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +17,22 @@ from moorage.api.principal import decode_principal, encode_principal
 from moorage.api.routing import PRINCIPAL_HEADER
 
 NAMED = f"{ENDPOINTS}/nosuch"
+CLIENT_SECRETS = "/api/2.0/accounts/servicePrincipals/4712/credentials/secrets"
+PERMISSIONS = "/api/2.0/permissions/clusters/0a1b"
+SCIM = "/api/2.0/preview/scim/v2"
+SCIM_KINDS = ("Users", "Groups", "ServicePrincipals")
 ROUTES = [
     ("GET", ENDPOINTS),
     ("POST", ENDPOINTS),
     ("GET", NAMED),
     ("DELETE", NAMED),
     ("GET", f"{NAMED}/events"),
+    ("GET", f"{NAMED}/events/stream"),
+    ("GET", f"{NAMED}/openapi"),
+    ("GET", f"{NAMED}/metrics"),
+    ("GET", f"{NAMED}/metrics-history"),
+    ("GET", f"{NAMED}/replicas"),
+    ("GET", "/metrics"),
     ("PUT", f"{NAMED}/config"),
     ("POST", f"{NAMED}/config:cancel"),
     ("POST", f"{NAMED}/config:stop"),
@@ -35,12 +46,62 @@ ROUTES = [
     ("PUT", f"{NAMED}/ai-gateway"),
     ("GET", f"{NAMED}/served-models/m/logs"),
     ("GET", f"{NAMED}/served-models/m/build-logs"),
+    ("GET", f"{NAMED}/served-models/m/build-logs/stream"),
+    ("GET", f"{NAMED}/served-models/m/logs/stream"),
+    ("GET", f"{NAMED}/served-models/m/log-files"),
+    ("POST", f"{ENDPOINTS}/pt"),
+    ("PUT", f"{ENDPOINTS}/pt/nosuch/config"),
+    ("GET", f"{ENDPOINTS}/get-model-optimization-info/ads1/1"),
+    ("POST", "/api/2.0/external-function"),
+    ("GET", "/api/2.0/audit-log"),
+    ("GET", "/api/2.0/audit-log/export"),
     ("POST", "/api/2.0/token/create"),
     ("GET", "/api/2.0/token/list"),
     ("POST", "/api/2.0/token/delete"),
-    ("GET", "/api/2.0/preview/scim/v2/Me"),
+    ("PATCH", "/api/2.0/token/70ce"),
+    ("GET", "/api/2.0/token-management/tokens"),
+    *((method, "/api/2.0/token-management/tokens/70ce") for method in ("GET", "PATCH", "DELETE")),
+    ("POST", "/api/2.0/token-management/on-behalf-of/tokens"),
+    ("GET", CLIENT_SECRETS),
+    ("POST", CLIENT_SECRETS),
+    ("DELETE", f"{CLIENT_SECRETS}/5ec2e7"),
+    ("DELETE", "/api/2.0/moorage/session"),
+    ("POST", "/api/2.0/secrets/scopes/create"),
+    ("GET", "/api/2.0/secrets/scopes/list"),
+    ("POST", "/api/2.0/secrets/scopes/delete"),
+    ("POST", "/api/2.0/secrets/put"),
+    ("GET", "/api/2.0/secrets/list"),
+    ("GET", "/api/2.0/secrets/get"),
+    ("POST", "/api/2.0/secrets/delete"),
+    ("POST", "/api/2.0/secrets/acls/put"),
+    ("GET", "/api/2.0/secrets/acls/get"),
+    ("GET", "/api/2.0/secrets/acls/list"),
+    ("POST", "/api/2.0/secrets/acls/delete"),
+    ("GET", f"{SCIM}/Me"),
+    *((method, f"{SCIM}/{kind}") for kind in SCIM_KINDS for method in ("GET", "POST")),
+    *((method, f"{SCIM}/{kind}/4711") for kind in SCIM_KINDS for method in ("GET", "PATCH", "PUT", "DELETE")),
+    ("POST", "/api/2.0/model-checks"),
+    ("GET", "/api/2.0/model-checks/c0ffee"),
+    ("DELETE", "/api/2.0/model-checks/c0ffee"),
+    ("GET", PERMISSIONS),
+    ("PUT", PERMISSIONS),
+    ("PATCH", PERMISSIONS),
+    ("GET", f"{PERMISSIONS}/permissionLevels"),
 ]
 OPEN = ("GET", "/.well-known/databricks-config")
+SIGN_IN = [  # open to everybody; most answer with pages
+    ("GET", "/oidc/.well-known/oauth-authorization-server"),
+    ("GET", "/oidc/.well-known/openid-configuration"),
+    ("GET", "/oidc/jwks.json"),
+    ("POST", "/oidc/v1/token"),
+    ("GET", "/oidc/v1/authorize"),
+    ("POST", "/oidc/v1/authorize"),
+    ("POST", "/api/2.0/moorage/session"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/oidc/login"),
+    ("GET", "/oidc/callback"),
+]
 
 
 @pytest.fixture
@@ -64,8 +125,22 @@ def assert_error(response: Any, status: int, code: str) -> str:
 def test_the_list_of_routes_above_is_complete(plane: ControlPlane) -> None:
     paths = plane.client.app.openapi()["paths"]  # type: ignore[attr-defined]
     served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    listed = {(m, p.replace("nosuch", "{name}").replace("/m/", "/{served_model_name}/")) for m, p in ROUTES}
-    assert served == {*listed, OPEN}
+    names = {
+        "nosuch": "{name}",
+        "/m/": "/{served_model_name}/",
+        "c0ffee": "{check_id}",
+        "token/70ce": "token/{token_id}",
+        "tokens/70ce": "tokens/{token_id}",
+        "/4712/": "/{service_principal_id}/",
+        "5ec2e7": "{secret_id}",
+        "Users/4711": "Users/{user_id}",
+        "Groups/4711": "Groups/{group_id}",
+        "ServicePrincipals/4711": "ServicePrincipals/{principal_id}",
+        "/ads1/1": "/{entity_name}/{version}",
+        "/clusters/0a1b": "/{object_type}/{object_id}",
+    }
+    listed = {(m, functools.reduce(lambda path, name: path.replace(name, names[name]), names, p)) for m, p in ROUTES}
+    assert served == {*listed, OPEN, *SIGN_IN}
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -122,7 +197,7 @@ def test_every_route_refuses_a_body_that_is_no_object(
             (method, path)
             for path in {path for _, path in ROUTES}
             for method in ("PUT", "PATCH", "HEAD")
-            if (method, path) not in ROUTES
+            if (method, path) not in ROUTES and not (method == "PATCH" and path.startswith("/api/2.0/token/"))
         ),
         ("GET", "/"),
         ("GET", "/nosuch"),

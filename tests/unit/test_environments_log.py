@@ -70,6 +70,19 @@ def test_full_log_takes_steps_and_the_conclusion_only(tmp_path):
     assert len(text) < 700
 
 
+def test_steps_that_come_for_ever_are_bounded_too(tmp_path):
+    log = BuildLog(tmp_path / "build.log", max_bytes=3000)
+    for number in range(500):
+        log.conclude(f"replica {number} is ready")
+    text = log.path.read_text()
+    assert len(text) <= 2 * 3000
+    assert text.startswith("[earlier lines were dropped")
+    newest = [line.split("] ")[1] for line in text.splitlines()[-2:]]
+    assert newest == ["replica 498 is ready", "replica 499 is ready"]
+    log.line("still full")
+    assert "still full" not in log.path.read_text()
+
+
 def test_log_that_is_opened_again_is_continued_within_its_bound(tmp_path):
     path = tmp_path / "build.log"
     path.write_text("x" * 400)

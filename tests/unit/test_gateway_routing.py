@@ -19,6 +19,7 @@ from moorage.api.routing import (
     TokenChange,
 )
 from moorage.gateway import routing
+from moorage.gateway.meters import Meters
 from moorage.gateway.routing import RoutingTable, missing_right
 
 ANN = Principal(id="1", user_name="ann@example.com")
@@ -48,7 +49,7 @@ def route(name: str, *served: ServedRoute) -> EndpointRoute:
 @pytest.fixture
 def table() -> RoutingTable:
     """Ann's token is `good`; endpoint `e` has entity `m` on replicas `r1` and `r2`."""
-    made = RoutingTable()
+    made = RoutingTable(Meters())
     endpoint = route("e", entity("m", 100, "r1", "r2"))
     made.apply(RoutingSnapshot(endpoints={"e": endpoint}, tokens={digest("good"): ANN}))
     return made
@@ -270,7 +271,7 @@ class TestSweeping:
         return made
 
     def table(self):
-        made = RoutingTable()
+        made = RoutingTable(Meters())
         made.apply(RoutingSnapshot(endpoints={"e": route("e", entity("m", 100, "r1", "r2"))}))
         return made
 
@@ -320,7 +321,7 @@ def test_load_is_what_came_since_the_last_look_and_what_waits_now(table):
 
 def test_one_who_waits_for_a_change_wakes_with_each():
     async def scenario():
-        table = RoutingTable()
+        table = RoutingTable(Meters())
         assert not table.loaded
         for change in (RoutingSnapshot(), TokenChange(digest="d", principal=ANN)):
             waiting = asyncio.create_task(table.change(60))

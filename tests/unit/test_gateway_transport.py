@@ -98,7 +98,7 @@ def test_request_arrives_as_it_was_sent_and_its_answer_comes_back():
     async def scenario(replica, link):
         asking = asyncio.create_task(ask(link, b"the body", seconds=2.5))
         stream, head, body, writer = await replica.request()
-        assert head == (1, 2500, "application/json", "an-id")
+        assert head == (1, 2500, "application/json", "an-id", "")
         assert body == b"the body"
         assert link.outstanding == 1
         writer.write(answer(stream, b"answered", status=418))

@@ -8,12 +8,21 @@ from typing import Any
 
 import pytest
 
-from moorage.api.routing import Availability, EndpointRoute, Principal, ReplicaRoute, RoutingSnapshot, ServedRoute
+from moorage.api.routing import (
+    Availability,
+    EndpointRoute,
+    Principal,
+    ReplicaRoute,
+    RoutingSnapshot,
+    RoutingTaken,
+    ServedRoute,
+)
 from moorage.control import publisher as publisher_module
 from moorage.control.publisher import RoutingPublisher
 
 ANN = Principal(id="1", user_name="ann@example.com")
 SECONDS = 20.0
+LIFE = "a-life"
 
 
 def route(name: str, address: str = "/a.sock") -> EndpointRoute:
@@ -29,14 +38,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def publisher(path: Path) -> RoutingPublisher:
-    return RoutingPublisher(path)
+    made = RoutingPublisher(path)
+    made.life = LIFE
+    return made
 
 
 class Follower:
     """A gateway that reads the stream."""
 
-    def __init__(self, publisher: RoutingPublisher) -> None:
-        self._lines: AsyncIterator[bytes] = publisher.follow()
+    def __init__(self, publisher: RoutingPublisher, name: str = "g") -> None:
+        self._lines: AsyncIterator[bytes] = publisher.follow(name)
 
     async def line(self) -> Any:
         """The next line, parsed; `None` for an empty one."""
@@ -69,8 +80,49 @@ def test_follower_gets_the_snapshot_and_then_each_change_in_order(publisher):
         assert (changes[1]["digest"], changes[1]["principal"]) == ("d1", None)
         assert changes[2]["principal"]["id"] == "1"
         assert (changes[3]["name"], changes[3]["route"]) == ("e", None)
-        assert publisher.snapshot() == RoutingSnapshot(tokens={"d2": ANN})
+        assert publisher.snapshot() == RoutingSnapshot(life=LIFE, tokens={"d2": ANN}, number=6)
+        assert [change["number"] for change in (first, *changes)] == [2, 3, 4, 5, 6]
         await follower.leave()
+
+    asyncio.run(scenario())
+
+
+def test_all_have_taken_a_change_when_the_last_gateway_says_so(publisher):
+    async def scenario():
+        assert await publisher.all_taken()
+        followers = [Follower(publisher, name) for name in ("a", "b")]
+        for follower in followers:
+            await follower.line()
+        publisher.publish_token("d", ANN)
+        waiting = asyncio.create_task(publisher.all_taken())
+        publisher.taken(RoutingTaken(gateway="a", life=LIFE, number=1))
+        publisher.taken(RoutingTaken(gateway="b", life=LIFE, number=0))
+        publisher.taken(RoutingTaken(gateway="b", life="another", number=1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        publisher.taken(RoutingTaken(gateway="b", life=LIFE, number=1))
+        assert await waiting
+        publisher.publish_token("d", None)
+        for follower in followers:
+            await follower.leave()
+        assert await publisher.all_taken()
+
+    asyncio.run(scenario())
+
+
+def test_gateway_that_is_silent_or_leaves_is_not_waited_for(publisher, monkeypatch):
+    monkeypatch.setattr(publisher_module, "_TAKEN_SECONDS", 0.05)
+
+    async def scenario():
+        follower = Follower(publisher)
+        await follower.line()
+        assert not await publisher.all_taken()
+        monkeypatch.setattr(publisher_module, "_TAKEN_SECONDS", SECONDS)
+        waiting = asyncio.create_task(publisher.all_taken())
+        await asyncio.sleep(0)
+        await follower.leave()
+        assert await waiting
 
     asyncio.run(scenario())
 
@@ -163,7 +215,7 @@ def test_it_begins_with_the_routes_of_endpoints_that_still_exist_and_the_tokens_
     earlier = RoutingSnapshot(endpoints={"e": route("e"), "deleted": route("deleted")}, tokens={"old": ANN})
     path.write_text(earlier.model_dump_json())
     publisher.begin({"new": ANN}, {"id-of-e"})
-    assert publisher.snapshot() == RoutingSnapshot(endpoints={"e": route("e")}, tokens={"new": ANN})
+    assert publisher.snapshot() == RoutingSnapshot(life=LIFE, endpoints={"e": route("e")}, tokens={"new": ANN})
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"endpoints": 1}', "[]"])
@@ -171,7 +223,57 @@ def test_it_begins_without_routes_when_the_earlier_ones_cannot_be_read(publisher
     if content is not None:
         path.write_text(content)
     publisher.begin({"new": ANN}, {"id-of-e"})
-    assert publisher.snapshot() == RoutingSnapshot(tokens={"new": ANN})
+    assert publisher.snapshot() == RoutingSnapshot(life=LIFE, tokens={"new": ANN})
+
+
+def restarted(publisher: RoutingPublisher, path: Path) -> None:
+    """The publisher of a control plane whose predecessor left the route of endpoint `e`."""
+    path.write_text(RoutingSnapshot(endpoints={"e": route("e")}).model_dump_json())
+    publisher.begin({}, {"id-of-e"})
+
+
+def test_gateway_is_told_nothing_from_the_copy_on_disk_before_the_endpoints_have_been_looked_at(publisher, path):
+    async def scenario():
+        restarted(publisher, path)
+        first = asyncio.create_task(Follower(publisher).line())
+        await asyncio.sleep(0.01)
+        assert not first.done()
+        publisher.publish_endpoint("e", route("e", "/newer.sock"))
+        await asyncio.sleep(0.01)
+        assert not first.done()
+        publisher.looked_at("id-of-e")
+        snapshot = RoutingSnapshot.model_validate(await first)
+        assert snapshot.endpoints["e"].served[0].replicas[0].address == "/newer.sock"
+
+    asyncio.run(scenario())
+
+
+def test_gateway_gets_the_copy_on_disk_when_looking_at_an_endpoint_takes_long(publisher, path, monkeypatch):
+    monkeypatch.setattr(publisher_module, "_SEEN_SECONDS", 0.01)
+
+    async def scenario():
+        restarted(publisher, path)
+        assert set((await Follower(publisher).line())["endpoints"]) == {"e"}
+
+    asyncio.run(scenario())
+
+
+def test_after_a_restart_with_routes_a_gateway_is_waited_for(publisher, path, monkeypatch):
+    async def scenario():
+        restarted(publisher, path)
+        monkeypatch.setattr(publisher_module, "_TAKEN_SECONDS", 0.05)
+        assert not await publisher.all_taken()
+        monkeypatch.setattr(publisher_module, "_TAKEN_SECONDS", SECONDS)
+        waiting = asyncio.create_task(publisher.all_taken())
+        publisher.looked_at("id-of-e")
+        follower = Follower(publisher)
+        await follower.line()
+        assert not waiting.done()
+        publisher.taken(RoutingTaken(gateway="g", life=LIFE, number=0))
+        assert await waiting
+        await follower.leave()
+
+    asyncio.run(scenario())
 
 
 @contextlib.asynccontextmanager
@@ -198,11 +300,11 @@ def test_copy_on_disk_follows_the_changes(publisher, path, monkeypatch):
     async def scenario():
         async with writing(publisher):
             publisher.begin({"d": ANN}, set())
-            await until(lambda: on_disk() == RoutingSnapshot(tokens={"d": ANN}))
+            await until(lambda: on_disk() == RoutingSnapshot(life=LIFE, tokens={"d": ANN}))
             publisher.publish_endpoint("e", route("e"))
             await until(lambda: on_disk() == publisher.snapshot())
             publisher.publish_token("d", None)
-            await until(lambda: on_disk() == RoutingSnapshot(endpoints={"e": route("e")}))
+            await until(lambda: on_disk() == RoutingSnapshot(life=LIFE, endpoints={"e": route("e")}, number=2))
         assert os.stat(path).st_mode & 0o777 == 0o600
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -246,3 +348,54 @@ def test_full_disk_does_not_end_the_writing(publisher, path, monkeypatch, caplog
         assert set(json.loads(path.read_text())["tokens"]) == {"d1", "d2"}
 
     asyncio.run(scenario())
+
+
+def test_tokens_that_have_expired_are_forgotten_when_another_is_told(publisher, monkeypatch):
+    now = 1_700_000_000_000
+    monkeypatch.setattr(publisher_module.time, "time_ns", lambda: now * 1_000_000)
+
+    async def scenario():
+        nonlocal now
+        stays, ends, renewed = (ANN.model_copy(update={"expiry_time": now + s * 1000}) for s in (60, 10, 10))
+        publisher.begin({"old": ends, "lasting": ANN}, [])
+        publisher.publish_token("stays", stays)
+        publisher.publish_token("renewed", renewed)
+        publisher.publish_token("renewed", stays)
+        assert set(publisher.snapshot().tokens) == {"old", "lasting", "stays", "renewed"}
+        follower = Follower(publisher)
+        await follower.line()
+        now += 10_000
+        publisher.publish_token("new", ANN)
+        told = [await follower.line() for _ in range(2)]
+        assert [(line["digest"], line["principal"] is None) for line in told] == [("new", False), ("old", True)]
+        assert set(publisher.snapshot().tokens) == {"lasting", "stays", "renewed", "new"}
+        await follower.leave()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_read_of_the_database_replaces_what_was_told_before(publisher):
+    mine, theirs, service = (ANN.model_copy(update={"token_id": one}) for one in ("1", "2", None))
+    publisher.publish_token("mine", mine)
+    publisher.publish_token("theirs", theirs)
+    publisher.publish_token("service", service)
+    publisher.begin_reading()
+    admin = mine.model_copy(update={"admin": True})
+    publisher.replace_tokens({"mine": admin})
+    assert publisher.snapshot().tokens == {"mine": admin, "service": service}
+    publisher.begin_reading()
+    publisher.replace_tokens({})
+    assert publisher.snapshot().tokens == {"service": service}
+
+
+def test_what_is_told_while_the_database_is_read_is_newer(publisher):
+    stored = ANN.model_copy(update={"token_id": "1"})
+    publisher.begin({"revoked": stored}, [])
+    publisher.begin_reading()
+    publisher.publish_token("revoked", None)
+    publisher.publish_token("made", stored)
+    publisher.replace_tokens({"revoked": stored})
+    assert publisher.snapshot().tokens == {"made": stored}
+    publisher.begin_reading()
+    publisher.replace_tokens({})
+    assert publisher.snapshot().tokens == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_harness import ADMIN, ENDPOINTS, ControlPlane, control_plane, entity
+from control_harness import ADMIN, ENCRYPTION_KEY, ENDPOINTS, ControlPlane, control_plane, entity
 
 from moorage.api.routing import (
     Availability,
@@ -21,17 +22,22 @@ from moorage.api.routing import (
     ServedLoad,
 )
 from moorage.compute.base import ComputeError, Interpreter, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
+from moorage.compute.local import is_alive
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler import deployment as deployment_module
-from moorage.control.reconciler import endpoint as endpoint_module
 from moorage.control.reconciler.context import Context
 from moorage.control.reconciler.reconciler import Reconciler
 from moorage.control.reconciler.records import Records
+from moorage.control.secret_variables import SecretReader
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint, Event, Replica
+from moorage.control.telemetry import Telemetry
 from moorage.environments.builder import Environment, EnvironmentBuildError
+from moorage.identity.encryption import Encryption
 from moorage.registry.client import ModelVersion
 from moorage.settings import EnvManager
+from moorage.telemetry.aggregate import EntityCounts, EntityKey
+from moorage.telemetry.usage import UsageSampler
 
 _PATIENCE = 10.0
 
@@ -129,6 +135,7 @@ class Running:
     publisher: RoutingPublisher
     context: Context
     reconciler: Reconciler
+    telemetry: Telemetry
 
     def create(self, **fields: Any) -> str:
         answer = self.plane.create(**fields)
@@ -154,6 +161,15 @@ class Running:
         with reading(self.plane.sessions) as session:
             return [e.event_type for e in session.query(Event).filter_by(endpoint_id=endpoint_id).order_by(Event.id)]
 
+    def messages(self, endpoint_id: str) -> list[str]:
+        with reading(self.plane.sessions) as session:
+            return [e.message for e in session.query(Event).filter_by(endpoint_id=endpoint_id).order_by(Event.id)]
+
+    def counts(self, endpoint_id: str) -> EntityCounts | None:
+        """What was counted of its served entity."""
+        key = EntityKey(endpoint_id, "ads1-1")
+        return self.telemetry.aggregate.counts([key]).get(key)
+
     def routed(self, name: str = "ads") -> list[str] | None:
         """Ids of the replicas that get the requests; None while no entity is routed to."""
         route = self.route(name)
@@ -170,10 +186,8 @@ class Running:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "_ROUTE_SETTLES_SECONDS", 0.0)
     monkeypatch.setattr(deployment_module, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(deployment_module, "_FIRST_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(deployment_module, "_ROUTE_SETTLES_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -181,12 +195,14 @@ async def running(plane: ControlPlane, compute: FakeCompute | None = None) -> As
     compute, builder = compute or FakeCompute(), FakeBuilder()
     publisher = RoutingPublisher(plane.data.snapshot)
     settings = plane_settings(plane)
+    telemetry = Telemetry(plane.sessions, publisher.routes, UsageSampler(is_alive), plane.clock)
     context = Context(
-        settings, plane.data, Records(plane.sessions), FakeModels(), builder, compute, publisher, plane.clock
+        settings, plane.data, Records(plane.sessions), FakeModels(), builder, compute, publisher, plane.clock,
+        telemetry, SecretReader(plane.sessions, Encryption(ENCRYPTION_KEY)),
     )  # type: ignore[arg-type]
     reconciler = Reconciler(context)
     await reconciler.start()
-    one = Running(plane, compute, builder, publisher, context, reconciler)
+    one = Running(plane, compute, builder, publisher, context, reconciler, telemetry)
     try:
         yield one
     finally:
@@ -332,7 +348,8 @@ def test_a_restarted_control_plane_adopts_the_living_and_replaces_the_dead(plane
                 compute.adoptable.add(replica.id)
             known = replica.id
         async with running(plane, compute) as run:
-            await run.until(run.routed)
+            # The route that was left is that of the known one: what it becomes says whether it was adopted.
+            await run.until(lambda: bool(rows := run.routed()) and (known in rows) == alive)
             await run.ready()
             # The test's server "crashes": the rows stay as they are.
             rows = run.routed() or []
@@ -397,6 +414,53 @@ def test_an_idle_endpoint_goes_to_zero_stays_ready_and_wakes_with_one_replica(pl
                 await asyncio.sleep(0)
             await run.until(run.routed)
             assert len(run.compute.started) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_cold_start_is_counted_and_told_and_a_first_start_is_none(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            endpoint_id = run.create(config={"served_entities": [entity(scale_to_zero_enabled=True)]})
+            await run.ready()
+            await run.until(lambda: run.routed() == [])
+            await run.until(lambda: run.compute.started[0].replica_id in run.compute.stopped)
+            assert run.counts(endpoint_id) is None
+            run.compute.first_state = Observation(ReplicaPhase.LOADING)
+            waiting = ServedLoad(endpoint="ads", served="ads1-1", concurrency=1, requests=1)
+            began = time.monotonic()
+            while len(run.compute.started) < 2 or time.monotonic() - began < 0.3:  # how long the model loads
+                run.reconciler.observe_load(LoadReport(gateway="worker-0", loads=(waiting,)))
+                await asyncio.sleep(0.01)
+            ready = Observation(ReplicaPhase.READY, load_seconds=0.2, warm_up_seconds=0.0)
+            run.compute.states[run.compute.started[1].replica_id] = ready
+            await run.until(lambda: run.counts(endpoint_id))
+            cold_starts = run.counts(endpoint_id).cold_starts  # type: ignore[union-attr]
+            assert cold_starts.count == 1
+            assert 0.3 <= cold_starts.total < 5
+            await run.until(lambda: any("; cold start 0." in words for words in run.messages(endpoint_id)))
+            assert len([words for words in run.messages(endpoint_id) if "cold start" in words]) == 1
+
+    asyncio.run(scenario())
+
+
+def test_lost_replicas_are_counted_as_restarts_and_are_no_cold_starts(plane: ControlPlane) -> None:
+    async def scenario() -> None:
+        async with running(plane) as run:
+            endpoint_id = run.create()
+            await run.ready()
+            waiting = ServedLoad(endpoint="ads", served="ads1-1", concurrency=1, requests=1)
+            run.compute.kill(run.compute.started[0].replica_id)
+            run.reconciler.observe_load(LoadReport(gateway="worker-0", loads=(waiting,)))
+            await run.until(lambda: len(run.compute.started) == 2)
+            await run.until(run.routed)
+            hanging = run.compute.started[1].replica_id
+            run.reconciler.report(ReplicaReport(endpoint="ads", replica_id=hanging, fault=ReplicaFault.TIMED_OUT))
+            await run.until(lambda: hanging in run.compute.stopped)
+            await run.until(lambda: run.routed() == [run.compute.started[2].replica_id])
+            counts = run.counts(endpoint_id)
+            assert counts is not None
+            assert (counts.restarts, counts.cold_starts.count) == (2, 0)
 
     asyncio.run(scenario())
 

@@ -60,18 +60,22 @@ def test_oversized_frame_behind_a_good_one_is_refused_too():
         frames.Decoder().feed(frames.encode(frames.CANCEL, 1) + header)
 
 
+FLAGS = st.integers(0, 255).map(lambda flags: flags & ~frames.FLAG_TRACEPARENT)
+TRACEPARENTS = st.sampled_from(["", f"00-{'a1' * 16}-{'b2' * 8}-01"])
 LATIN = st.text(st.characters(max_codepoint=255), max_size=30)
 
 
 @unhurried
-@given(STREAMS, st.integers(0, 255), st.integers(0, 2**32 - 1), LATIN, LATIN, st.binary(max_size=60))
-def test_request_survives_the_wire(stream, flags, deadline_ms, content_type, request_id, body):
+@given(STREAMS, FLAGS, st.integers(0, 2**32 - 1), LATIN, LATIN, st.binary(max_size=60), TRACEPARENTS)
+def test_request_survives_the_wire(stream, flags, deadline_ms, content_type, request_id, body, traceparent):
     frame = frames.encode_request(
-        stream, flags, deadline_ms, content_type.encode("latin-1"), request_id.encode("latin-1"), body
-    )
+        stream, flags, deadline_ms, content_type.encode("latin-1"), request_id.encode("latin-1"), body,
+        traceparent.encode(),
+    )  # fmt: skip
     [(kind, got_stream, payload)] = frames.Decoder().feed(frame)
     assert (kind, got_stream) == (frames.REQUEST, stream)
-    assert frames.decode_request(payload) == ((flags, deadline_ms, content_type, request_id), body)
+    flags |= frames.FLAG_TRACEPARENT if traceparent else 0
+    assert frames.decode_request(payload) == ((flags, deadline_ms, content_type, request_id, traceparent), body)
 
 
 @unhurried
@@ -86,7 +90,8 @@ def test_response_survives_the_wire_and_its_counts_saturate(stream, status, batc
 
 
 def test_request_that_ends_inside_its_head_is_refused_wherever_it_ends():
-    [(_, _, payload)] = frames.Decoder().feed(frames.encode_request(1, 0, 0, b"text/csv", b"an-id", b""))
+    trace = b"t" * frames.TRACEPARENT_BYTES
+    [(_, _, payload)] = frames.Decoder().feed(frames.encode_request(1, 0, 0, b"text/csv", b"an-id", b"", trace))
     for length in range(len(payload)):
         with pytest.raises(frames.FrameError):
             frames.decode_request(payload[:length])

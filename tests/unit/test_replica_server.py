@@ -551,9 +551,22 @@ class TestBoundedLog:
         path.write_text("\n".join(lines) + "\n")
         BoundedLog(str(path), self.LIMIT).trim()
         first, *rest = path.read_text().splitlines()
-        assert first == "[earlier lines were dropped: the log reached its limit]"
+        dropped = sum(len(line) + 1 for line in lines[: -len(rest)])
+        assert first == f"[earlier lines were dropped: the log reached its limit; {dropped} bytes so far]"
         assert rest == lines[-len(rest) :]
         assert self.LIMIT // 3 < path.stat().st_size <= self.LIMIT
+
+    def test_log_that_is_cut_again_says_how_much_has_gone_in_all(self, tmp_path):
+        path = tmp_path / "log"
+        lines = [f"line {number:05d}\n" for number in range(4000)]
+        path.write_text("".join(lines[:2000]))
+        BoundedLog(str(path), self.LIMIT).trim()
+        with path.open("a") as file:
+            file.writelines(lines[2000:])
+        BoundedLog(str(path), self.LIMIT).trim()
+        first, *rest = path.read_text().splitlines(keepends=True)
+        assert rest == lines[-len(rest) :]
+        assert f"; {sum(map(len, lines[: -len(rest)]))} bytes so far]" in first
 
     def test_log_within_its_limit_is_not_touched(self, tmp_path):
         path = tmp_path / "log"

@@ -154,7 +154,7 @@ class Template:
         log = folder / "template.log"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(LAUNCHER), "template", self.socket, "v1", str(log), "100000"],
+                [sys.executable, str(LAUNCHER), "template", self.socket, "v1", str(log), "100000", str(os.getuid())],
                 env=self.environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -173,13 +173,17 @@ class Template:
 
         return until(hello)
 
-    def call(self, *requests: Any) -> dict[str, Any]:
-        """Send the requests in one piece and return the answer to the last."""
+    def call(self, *requests: Any, environment: bytes | None = None) -> dict[str, Any]:
+        """Send the requests in one piece, with a file of that content, and return the answer to the last."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(SECONDS)
             sock.connect(self.socket)
             lines = [request if isinstance(request, bytes) else json.dumps(request).encode() for request in requests]
-            sock.sendall(b"".join(line + b"\n" for line in lines))
+            with tempfile.TemporaryFile() as file:
+                file.write(environment or b"")
+                file.flush()
+                descriptors = [file.fileno()] if environment is not None else []
+                socket.send_fds(sock, [b"".join(line + b"\n" for line in lines)], descriptors)
             with sock.makefile("rb") as answers:
                 return json.loads([answers.readline() for _ in lines][-1])
 
@@ -198,14 +202,16 @@ class Template:
             "log": str(self.folder / f"{name}.log"),
             "log_bytes": 1_000_000,
             "model_path": str(model),
-            "environment": {**self.environment, **variables},
             "chosen_variables": sorted(variables),
             "batching": "auto",
             "threads": 2,
             "strict_json": True,
             "orphan_seconds": 600.0,
+            "client_uid": os.getuid(),
+            "memory_bytes": 0,
         }
-        answer = self.call({"op": "spawn", "replica": config})
+        environment = json.dumps({**self.environment, **variables}).encode()
+        answer = self.call({"op": "spawn", "replica": config}, environment=environment)
         assert "error" not in answer, answer
         self.replicas.append(Replica(config, answer))
         return self.replicas[-1]
@@ -342,6 +348,41 @@ def test_variable_that_libraries_read_on_import_makes_a_fresh_process(template, 
     os.kill(replica.pid, signal.SIGKILL)
     until(lambda: replica.exit)
     assert replica.exit["signal"] == 9
+
+
+@pytest.mark.parametrize("variables", [{"TOKEN": "hunter2"}, {"TOKEN": "hunter2", "OMP_NUM_THREADS": "1"}])
+def test_an_environment_is_in_no_file_and_no_command_line(template, model, variables):
+    replica = template.spawn(model, variables)
+    replica.until_phase("ready")
+    template.spawn(model, {"FLAVOUR": "hunter3"}).until_phase("ready")
+    written = [path for path in template.folder.rglob("*") if path.is_file()]
+    assert {"status.json", "template.log", "r0.log"} <= {path.name for path in written}
+    assert not any(b"hunter" in path.read_bytes() for path in written)
+    for pid in (template.process.pid, replica.pid):
+        assert b"hunter" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_descriptors_do_not_gather_in_the_template(template, model):
+    folder = Path(f"/proc/{template.process.pid}/fd")
+    template.spawn(model).until_phase("ready")
+    until(lambda: len(list(folder.iterdir())) < 12)
+    before = len(list(folder.iterdir()))
+    for request in ({"op": "hello"}, b"no json", {"op": "spawn", "replica": {}}):
+        template.call(request, environment=b"{}")
+    replica = template.spawn(model)
+    replica.until_phase("ready")
+    until(lambda: len(list(folder.iterdir())) == before)
+    left = [os.readlink(path) for path in Path(f"/proc/{replica.pid}/fd").iterdir()]
+    assert not any("deleted" in target for target in left)
+
+
+def test_a_replica_whose_environment_cannot_be_read_ends_alone(template, model):
+    config = template.spawn(model, {"FLAVOUR": "mint"}).config
+    other = {**config, "folder": str(template.folder / "other")}
+    answer = template.call({"op": "spawn", "replica": other}, environment=b"no json")
+    until(lambda: not alive(answer["pid"]))
+    until(lambda: read(template.folder / "other" / "exit.json"))
+    assert template.call({"op": "hello"})["pid"] == template.process.pid
 
 
 @pytest.mark.parametrize("how", ["stop", "crash"])

@@ -88,3 +88,30 @@ def test_a_silent_gateway_counts_for_nothing_after_a_while() -> None:
     assert one.target(1) == 4
     clock.now += 11
     assert one.target(4) == 3
+
+
+@pytest.mark.parametrize(
+    ("minimum", "current", "seconds"), [(0, 0, None), (1, 1, None), (2, 1, None), (0, 1, 1.0), (1, 2, 1.0)]
+)
+def test_time_alone_changes_nothing_at_the_minimum(minimum: int, current: int, seconds: float | None) -> None:
+    one, _ = policy(minimum, 4)
+    assert one.seconds_to_next_look(current) == seconds
+
+
+def test_asking_whether_more_are_wanted_does_not_put_off_the_next_step_down() -> None:
+    one, clock = policy(1, 4, down=1)
+    assert one.target(3) == 3
+    clock.now += 1
+    assert not one.wants_more(3)
+    assert one.target(3) == 2
+    one.observe("g0", 12, 12)
+    assert one.wants_more(2)
+    assert one.target(2) == 3
+    assert not one.wants_more(3)
+
+
+def test_more_are_wanted_at_zero_as_soon_as_a_request_waits() -> None:
+    one, _ = policy(0, 1)
+    assert not one.wants_more(0)
+    one.observe("g0", 1, 1)
+    assert one.wants_more(0)

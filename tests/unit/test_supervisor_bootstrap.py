@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import os
 import stat
@@ -15,9 +14,10 @@ from moorage.control.admin_env import connection_variables, read_admin_env, writ
 from moorage.control.store import identity
 from moorage.control.store.engine import make_sessions, open_database
 from moorage.datadir import DataDirectory
+from moorage.identity.encryption import key_text, new_key
 from moorage.identity.tokens import token_digest
 from moorage.settings import Settings
-from moorage.supervisor.bootstrap import CannotStart, ensure_encryption_key, held, prepare_data
+from moorage.supervisor.bootstrap import CannotStart, held, prepare_data
 
 DEAD_PID = 2**22 + 1  # above the kernel's largest process id
 
@@ -89,34 +89,6 @@ def test_a_file_in_place_of_the_data_directory_is_refused(tmp_path: Path) -> Non
         pass
 
 
-def test_a_key_is_made_once_and_never_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "encryption.key"
-    ensure_encryption_key(path, {})
-    first = path.read_bytes()
-    assert len(base64.urlsafe_b64decode(first)) == 32
-    assert mode(path) == 0o600
-    ensure_encryption_key(path, {})
-    assert path.read_bytes() == first
-    assert [each.name for each in tmp_path.iterdir()] == ["encryption.key"]
-
-
-def test_a_damaged_key_is_named_and_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "encryption.key"
-    path.write_text("too short")
-    with pytest.raises(CannotStart, match=r"encryption\.key does not hold an encryption key"):
-        ensure_encryption_key(path, {})
-    assert path.read_text() == "too short"
-
-
-def test_a_key_in_the_environment_needs_no_file(tmp_path: Path) -> None:
-    key = base64.urlsafe_b64encode(bytes(32)).decode()
-    ensure_encryption_key(tmp_path / "encryption.key", {"MOORAGE_ENCRYPTION_KEY": key})
-    assert not (tmp_path / "encryption.key").exists()
-    with pytest.raises(CannotStart) as failure:
-        ensure_encryption_key(tmp_path / "encryption.key", {"MOORAGE_ENCRYPTION_KEY": "a secret"})
-    assert "a secret" not in str(failure.value)
-
-
 def test_the_first_start_makes_an_administrator_whose_token_is_in_admin_env(data: DataDirectory) -> None:
     settings = Settings(data_dir=data.root, port=8123)
     credentials = prepare_data(settings, data, {})
@@ -168,3 +140,17 @@ def test_a_newer_or_damaged_database_is_refused_in_words(data: DataDirectory) ->
     data.database.write_bytes(b"this is no database" * 100)
     with pytest.raises(CannotStart, match="cannot use the database"):
         prepare_data(settings, data, {})
+
+
+def test_a_key_that_is_not_the_databases_is_refused_in_words(data: DataDirectory) -> None:
+    settings = Settings(data_dir=data.root)
+    prepare_data(settings, data, {})
+    other = key_text(new_key())
+    data.encryption_key.write_text(other)
+    with pytest.raises(CannotStart, match=rf"^{data.encryption_key} is not the key") as failure:
+        prepare_data(settings, data, {})
+    assert other not in str(failure.value)
+    data.encryption_key.unlink()
+    with pytest.raises(CannotStart, match=rf"^{data.encryption_key} is missing"):
+        prepare_data(settings, data, {})
+    assert not data.encryption_key.exists()

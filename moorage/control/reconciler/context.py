@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from moorage.compute.base import Compute
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler.records import Records
+from moorage.control.secret_variables import SecretReader
 from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.registry.client import ModelRegistry
@@ -18,6 +19,18 @@ from moorage.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Telemetry(Protocol):
+    """Told what becomes of replicas. It must neither block nor raise."""
+
+    def cold_start(self, endpoint_id: str, served_name: str, seconds: float) -> None:
+        """A request met no replica, and `seconds` later the first one was ready."""
+        ...
+
+    def replica_ended(self, endpoint_id: str, served_name: str) -> None:
+        """A replica ended unasked, or hung, and is started again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +45,18 @@ class Context:
     compute: Compute
     publisher: RoutingPublisher
     clock: Callable[[], int]
+    telemetry: Telemetry
+    secrets: SecretReader
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a blocking call beside the loop and see it through: a cancelled caller leaves no half-done write."""
-    task = asyncio.ensure_future(asyncio.to_thread(functools.partial(function, *args, **kwargs)))
+    return await seen_through(asyncio.to_thread(functools.partial(function, *args, **kwargs)))
+
+
+async def seen_through(work: Coroutine[Any, Any, R]) -> R:
+    """Do what has to be done to its end; a caller that is cancelled meanwhile is so when it has ended."""
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

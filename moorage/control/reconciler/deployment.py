@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Any, Protocol
 
 from moorage.api.routing import ReplicaFault, ReplicaRoute
 from moorage.api.served_entities import CustomModelSpec
 from moorage.compute.base import ComputeError, Interpreter, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.backoff import RestartPolicy
-from moorage.control.reconciler.context import Context, in_thread
+from moorage.control.reconciler.context import Context, in_thread, seen_through
 from moorage.control.reconciler.journal import DeploymentJournal
+from moorage.control.reconciler.loading import until_loaded
 from moorage.control.reconciler.preparation import Preparation, StepFailed
 from moorage.control.reconciler.records import DeploymentRecord, EndpointRecord
 from moorage.control.reconciler.scaling import ScalingLimits, ScalingPolicy, replicas_for
@@ -26,9 +29,7 @@ _LOOK_SECONDS = 5.0
 _LOG_TAIL_BYTES = 3000
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
-_ROUTE_SETTLES_SECONDS = 0.5  # by then every gateway has taken a change of the routing in
 _HAS_SERVED = (DeploymentPhase.READY, DeploymentPhase.RECOVERING, DeploymentPhase.FAILED)
-_SETTLED = (ReplicaPhase.READY, ReplicaPhase.FAILED, ReplicaPhase.STOPPED, ReplicaPhase.GONE)
 
 
 class _Slot:
@@ -41,20 +42,32 @@ class _Slot:
         self.retire = asyncio.Event()
 
 
+class Routing(Protocol):
+    """Who publishes where requests go."""
+
+    def wake(self) -> None:
+        """The deployment's replicas or its phase have changed."""
+        ...
+
+    async def routed(self) -> None:
+        """Return when every gateway works by what the deployment's replicas are now."""
+        ...
+
+
 class DeploymentRunner:
-    """Brings one deployment up and keeps it up until it is stopped. `changed` is called when its route or its
-    phase has changed."""
+    """Brings one deployment up and keeps it up until it is stopped."""
 
     def __init__(
-        self, context: Context, endpoint: EndpointRecord, record: DeploymentRecord, changed: Callable[[], None]
+        self, context: Context, endpoint: EndpointRecord, record: DeploymentRecord, routing: Routing
     ) -> None:
         self._context = context
         self._endpoint = endpoint
         self._record = record
         self._spec = CustomModelSpec.model_validate(record.spec)
-        self._changed = changed
-        self._journal = DeploymentJournal(context, endpoint, record, changed)
-        self._preparation = Preparation(context, record, self._spec, self._journal)
+        self._routing = routing
+        self._changed = routing.wake
+        self._journal = DeploymentJournal(context, endpoint, record, routing.wake)
+        self._preparation = Preparation(context, record, self._spec, self._journal, endpoint.creator_id)
         settings, size = context.settings, self._spec.concurrency
         self._scaling = ScalingPolicy(
             ScalingLimits(
@@ -69,7 +82,11 @@ class DeploymentRunner:
         self._running: dict[str, ReplicaProcess] = {}
         self._beside_tasks: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
-        self.adopted = False  # whether it knows which replicas of an earlier control plane live
+        self._cold_since: float | None = None  # when a request came and no replica was up
+        self._replicas_left = record.id in endpoint.with_replicas
+        # Whether it knows which replicas of an earlier control plane live: at once when there can be none.
+        at_rest = self._scaling.limits.minimum == 0 or record.phase is not DeploymentPhase.READY
+        self.adopted = at_rest and not self._replicas_left
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -109,7 +126,9 @@ class DeploymentRunner:
     def observe_load(self, gateway: str, concurrency: int, requests: int) -> None:
         """A gateway's count of requests in flight or waiting, and of those that came since its last word."""
         self._scaling.observe(gateway, concurrency, requests)
-        if concurrency and not self._slots:
+        if concurrency and self._cold_since is None and self._at_zero():
+            self._cold_since = monotonic()
+        if self._scaling.wants_more(len(self._slots)):
             self._look.set()
 
     async def _run(self) -> None:
@@ -121,6 +140,7 @@ class DeploymentRunner:
                 return
             except Exception as error:
                 _logger.exception("deployment %s of %s: an unforeseen failure", self.served_name, self._endpoint.name)
+                self._replicas_left = True
                 try:
                     await self._drop_slots()
                     words = f"The server failed: {type(error).__name__}. It tries again."
@@ -131,14 +151,19 @@ class DeploymentRunner:
                 wait = min(2 * wait, _LONGEST_RETRY_SECONDS)
 
     async def _work(self) -> None:
-        adopted = await self._adopt()
+        adopted = await self._adopt() if self._replicas_left else []
         can_be_at_zero = self._scaling.limits.minimum == 0
         if self._journal.phase is DeploymentPhase.READY and not adopted and not can_be_at_zero:
             await self._journal.advance(Trigger.REPLICAS_LOST, "Recovering: no replica survived the restart.")
+        if self._replicas_left or not self.adopted:
+            self.adopted, self._replicas_left = True, False
+            self._changed()
         for replica in adopted:
             self._open_slot(replica)
         while True:
             target = self._scaling.target(len(self._slots))
+            if target == 0:
+                self._cold_since = None
             if self._journal.phase is not DeploymentPhase.READY:
                 target = max(1, target)  # not served yet, or to be recovered: one must show that it can
             while len(self._slots) < target:
@@ -154,7 +179,7 @@ class DeploymentRunner:
         """Wait until the number of replicas may have to change. The reason when a slot found a lasting failure."""
         look = asyncio.ensure_future(self._look.wait())
         tasks = {slot.task for slot in self._slots if slot.task is not None}
-        seconds = self._scaling.seconds_to_next_look()
+        seconds = self._scaling.seconds_to_next_look(len(self._slots))
         try:
             await asyncio.wait({look, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -195,10 +220,8 @@ class DeploymentRunner:
                 await self._journal.event("REPLICA_ADOPTED", "SUCCESS", "RESTART", words)
             else:
                 await self._stop_replica(replica, 1.0)
-        self.adopted = True
         if adopted:
             await self._journal.advance(Trigger.REPLICAS_READY)
-        self._changed()
         return adopted
 
     def _open_slot(self, replica: ReplicaProcess | None) -> None:
@@ -230,6 +253,7 @@ class DeploymentRunner:
                 self._let_go(replica, "REPLICA_SCALED_DOWN", "SUCCESS", "LOAD", words)
             else:
                 slot.replace.clear()
+                self._context.telemetry.replica_ended(self._endpoint.id, self.served_name)
                 words = f"Replica {replica.replica_id} let a request time out."
                 self._let_go(replica, "REPLICA_REPLACED", "WARNING", "REQUEST_TIMED_OUT", words)
             replica = None
@@ -239,6 +263,7 @@ class DeploymentRunner:
         if self._journal.phase not in _HAS_SERVED:
             raise error if isinstance(error, StepFailed) else StepFailed(str(error))
         wait = policy.ended()
+        self._context.telemetry.replica_ended(self._endpoint.id, self.served_name)
         await self._journal.event("REPLICA_FAILED", "FAILED", "REPLICA_ENDED", str(error))
         if not self._ready:
             await self._journal.advance(Trigger.REPLICAS_LOST, f"Recovering. {error}")
@@ -250,6 +275,7 @@ class DeploymentRunner:
         tail = self._context.compute.log_tail(self._record.id, replica.replica_id, _LOG_TAIL_BYTES)
         words = f"Replica {replica.replica_id}: {ending.message or ending.phase.value}."
         reason = f"{words} Last lines of its log:\n{tail}".rstrip()
+        self._context.telemetry.replica_ended(self._endpoint.id, self.served_name)
         await self._stop_replica(replica, 0.0)
         await self._journal.event("REPLICA_ENDED", "FAILED", "REPLICA_ENDED", reason)
         wait = policy.ended()
@@ -263,10 +289,11 @@ class DeploymentRunner:
         """Start a replica and see it through loading.
 
         Raises:
-            StepFailed: there is nothing to start it from.
+            StepFailed: there is nothing to start it from, or a secret that it needs cannot be read.
             ComputeError: it could not be started, or ended or took too long while loading.
         """
         prepared = await self._preparation.result()
+        variables = await self._preparation.variables()
         replica_id = secrets.token_hex(6)
         log = self._journal.log
         step = log.begin(f"load model (replica {replica_id})")
@@ -277,13 +304,12 @@ class DeploymentRunner:
             served_name=self._record.served_name,
             model_path=prepared.model_path,
             loader_module=prepared.loader_module,
-            variables=self._spec.environment_vars,
+            variables=variables,
         )
         try:
-            replica = await self._context.compute.start_replica(spec, prepared.interpreter)
-            self._running[replica_id] = replica
-            await in_thread(self._context.records.add_replica, self._record.id, replica, self._context.clock())
+            replica = await seen_through(self._begin(spec, prepared.interpreter))
             state = await self._loaded(replica)
+            crash_point(CrashPoint.REPLICA_LOADED)
             if state.phase is not ReplicaPhase.READY:
                 tail = self._context.compute.log_tail(self._record.id, replica_id, _LOG_TAIL_BYTES)
                 await self._stop_replica(replica, 1.0)
@@ -299,20 +325,38 @@ class DeploymentRunner:
         self._beside(self._remember(prepared.interpreter, state.imports))
         self._ready[replica_id] = replica
         self._changed()
-        words = f"Replica {replica_id} is ready: model loaded in {seconds}."
+        crash_point(CrashPoint.REPLICA_PUBLISHED)
+        words = f"Replica {replica_id} is ready: model loaded in {seconds}{self._cold_start()}."
         await self._journal.event("REPLICA_READY", "SUCCESS", "REPLICA_STARTED", words)
         await self._journal.advance(Trigger.REPLICAS_READY)
         return replica
 
+    async def _begin(self, spec: ReplicaSpec, interpreter: Interpreter) -> ReplicaProcess:
+        """Start a replica and write it down."""
+        crash_point(CrashPoint.REPLICA_BEGINS)
+        replica = await self._context.compute.start_replica(spec, interpreter)
+        self._running[replica.replica_id] = replica
+        crash_point(CrashPoint.REPLICA_FORKED)
+        await in_thread(self._context.records.add_replica, self._record.id, replica, self._context.clock())
+        crash_point(CrashPoint.REPLICA_RECORDED)
+        return replica
+
+    def _at_zero(self) -> bool:
+        """Whether it has no replica because it needed none."""
+        may_be = self._scaling.limits.minimum == 0 and self._journal.phase is DeploymentPhase.READY
+        return may_be and self.adopted and not self._ready and all(slot.retire.is_set() for slot in self._slots)
+
+    def _cold_start(self) -> str:
+        """Count the cold start that has just ended, if one has: the words for it."""
+        if self._cold_since is None:
+            return ""
+        seconds, self._cold_since = monotonic() - self._cold_since, None
+        self._context.telemetry.cold_start(self._endpoint.id, self.served_name, seconds)
+        return f"; cold start {seconds:.2f} s"
+
     async def _loaded(self, replica: ReplicaProcess) -> Observation:
         limit = self._context.settings.replica_load_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                while (state := self._context.compute.observe(replica)).phase not in _SETTLED:  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_SECONDS)
-                return state
-        except TimeoutError:
-            return Observation(ReplicaPhase.FAILED, f"loading took longer than {limit:.0f} s")
+        return await until_loaded(self._context.compute, replica, limit, poll_seconds=_POLL_SECONDS)
 
     async def _watch(self, slot: _Slot, replica: ReplicaProcess) -> None:
         """Return when the replica has ended, or is to be replaced or retired."""
@@ -339,8 +383,8 @@ class DeploymentRunner:
         """Have a replica that gets no more requests finish those it has, beside whatever else goes on."""
 
         async def leave() -> None:
+            await self._routing.routed()
             await self._journal.event(*event)
-            await asyncio.sleep(_ROUTE_SETTLES_SECONDS)
             await self._stop_replica(replica, self._context.settings.drain_seconds)
 
         self._beside(leave())
@@ -360,8 +404,10 @@ class DeploymentRunner:
         task.add_done_callback(_log_failure)
 
     async def _stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
+        crash_point(CrashPoint.REPLICA_LEAVES)
         await self._context.compute.stop_replica(replica, drain_seconds)
         self._running.pop(replica.replica_id, None)
+        crash_point(CrashPoint.REPLICA_STOPPED)
         await in_thread(self._context.records.remove_replica, replica.replica_id)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from dataclasses import replace
 
+from moorage.api.endpoints import PermissionLevel
 from moorage.api.routing import Availability, EndpointRoute, ReplicaFault, ServedLoad, ServedRoute
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.deployment import DeploymentRunner
@@ -14,8 +17,9 @@ from moorage.control.reconciler.records import EndpointRecord
 
 _logger = logging.getLogger(__name__)
 
+_FIRST_RETRY_SECONDS = 0.5
 _LONGEST_RETRY_SECONDS = 30.0
-_ROUTE_SETTLES_SECONDS = 0.5  # by then every gateway has taken a change of the routing in
+_GATEWAYS_COME_BACK_SECONDS = 0.5  # after a restart of the control plane
 
 _UP = (DeploymentPhase.READY, DeploymentPhase.RECOVERING)
 _LEFT = (DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
@@ -25,18 +29,33 @@ _ENDED = (DeploymentPhase.FAILED, DeploymentPhase.ABORTED, *_LEFT)
 class EndpointController:
     """Reconciles one endpoint whenever it is woken, one pass at a time."""
 
-    def __init__(self, context: Context, endpoint_id: str) -> None:
+    def __init__(self, context: Context, endpoint_id: str, record: EndpointRecord | None = None) -> None:
+        """`record`, where it is given, is what the first pass works on instead of asking the database."""
         self._context = context
         self._id = endpoint_id
+        self._first_record = record
         self._woken = asyncio.Event()
         self._runners: dict[str, DeploymentRunner] = {}
         self._active: dict[str, DeploymentRunner] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._name: str | None = None
+        self.names_principals = False  # whether what it publishes depends on what principals are called
+        self._passes_begun = 0
+        self._passes_ended = 0
+        self._pass_ended = asyncio.Event()
+        self._leaving = False
 
     def wake(self) -> None:
         """Have another pass, soon."""
         self._woken.set()
+
+    async def routed(self) -> None:
+        """Have a pass, and return when every gateway works by the routing that it published."""
+        wanted = self._passes_begun + 1  # one that has begun may have looked too early
+        self.wake()
+        while self._passes_ended < wanted and not self._leaving:
+            await self._pass_ended.wait()
+        await self._context.publisher.all_taken()
 
     def report(self, replica_id: str, fault: ReplicaFault) -> None:
         """A gateway's word on a replica."""
@@ -56,13 +75,16 @@ class EndpointController:
 
     async def run(self) -> None:
         """Reconcile until the endpoint is gone. A pass that fails is repeated, more and more rarely."""
-        retry = 0.5
+        retry = _FIRST_RETRY_SECONDS
         while True:
             self._woken.clear()
+            self._passes_begun += 1
             try:
                 if await self._reconcile():
                     return
-                retry = 0.5
+                retry = _FIRST_RETRY_SECONDS
+                self._passes_ended = self._passes_begun
+                self._tell_pass_ended()
             except Exception:
                 _logger.exception("endpoint %s: the pass failed; again in %.1f s", self._name or self._id, retry)
                 await asyncio.sleep(retry)
@@ -70,8 +92,14 @@ class EndpointController:
                 continue
             await self._woken.wait()
 
+    def _tell_pass_ended(self) -> None:
+        self._pass_ended.set()
+        self._pass_ended = asyncio.Event()
+
     async def close(self, drain_seconds: float) -> None:
         """Stop every replica; the database keeps what is wanted."""
+        self._leaving = True
+        self._tell_pass_ended()
         for task in self._stopping.values():
             task.cancel()
         await asyncio.gather(*self._stopping.values(), return_exceptions=True)
@@ -79,11 +107,14 @@ class EndpointController:
 
     async def _reconcile(self) -> bool:
         """One pass. True when the endpoint is no more."""
-        record = await in_thread(self._context.records.endpoint, self._id)
+        record, self._first_record = self._first_record, None
+        if record is None:
+            record = await in_thread(self._context.records.endpoint, self._id)
         if record is None:
             self._publish_none()
             return True
         self._name = record.name
+        self.names_principals = record.limits_name_principals
         if record.deleting:
             return await self._delete(record)
         if await self._settle(record):
@@ -92,10 +123,11 @@ class EndpointController:
                 return False
         wanted = _wanted(record)
         for deployment_id in wanted - self._runners.keys():
-            runner = DeploymentRunner(self._context, record, record.deployments[deployment_id], self.wake)
+            runner = DeploymentRunner(self._context, record, record.deployments[deployment_id], self)
             self._runners[deployment_id] = runner
             runner.start()
-        self._publish(record)
+        if not self._publish(record):
+            return False  # what is not wanted may still have the route
         for deployment_id in record.deployments.keys() - wanted:
             await self._leave(record, deployment_id)
         return False
@@ -103,16 +135,17 @@ class EndpointController:
     async def _leave(self, record: EndpointRecord, deployment_id: str) -> None:
         """Take down a deployment that is not wanted; that of a failed update stays to be looked at."""
         phase = record.deployments[deployment_id].phase
-        if deployment_id not in record.pending.values() and phase not in _LEFT:
+        retires = deployment_id not in record.pending.values()
+        if retires and phase not in _LEFT:
+            crash_point(CrashPoint.ROUTE_PUBLISHED)
             await in_thread(self._context.records.advance, deployment_id, Trigger.CONFIG_REPLACED)
-        if deployment_id in self._runners:
-            self._retire(deployment_id)
-        elif phase is DeploymentPhase.RETIRING and deployment_id not in self._stopping:
-            # An earlier control plane was about to.
-            for replica in await in_thread(self._context.records.replicas, deployment_id):
-                await self._context.compute.stop_replica(replica, self._context.settings.drain_seconds)
-                await in_thread(self._context.records.remove_replica, replica.replica_id)
-            await in_thread(self._context.records.advance, deployment_id, Trigger.REPLICAS_GONE)
+            crash_point(CrashPoint.RETIRE_BEGINS)
+        if deployment_id in self._stopping:
+            return
+        runner = self._runners.pop(deployment_id, None)
+        unfinished = retires and phase is not DeploymentPhase.RETIRED
+        if runner is not None or unfinished or deployment_id in record.with_replicas:
+            self._stopping[deployment_id] = asyncio.create_task(self._take_down(deployment_id, runner))
 
     async def _settle(self, record: EndpointRecord) -> bool:
         """Finish the update in progress when its outcome is known. Whether it was."""
@@ -122,24 +155,38 @@ class EndpointController:
         pending = [record.deployments[one] for one in record.pending.values()]
         failed = [one for one in pending if one.phase is DeploymentPhase.FAILED]
         if failed:
+            crash_point(CrashPoint.FAIL_BEFORE)
             for one in pending:
                 if one.phase not in _ENDED and one.id not in record.active.values():
                     why = f"Aborted: served entity '{failed[0].served_name}' failed."
                     await in_thread(self._context.records.advance, one.id, Trigger.SIBLING_FAILED, why)
-            await in_thread(self._context.records.fail_update, self._id, now)
-            words = f"The update failed. {failed[0].served_name}: {failed[0].message}"
+            crash_point(CrashPoint.FAIL_SIBLINGS)
+            reason = f"{failed[0].served_name}: {failed[0].message}"
+            await in_thread(self._context.records.fail_update, self._id, reason, now)
+            crash_point(CrashPoint.FAIL_AFTER)
+            words = f"The update failed. {reason}"
             await self._event(record, "CONFIG_UPDATE_FAILED", "FAILED", Trigger.STEP_FAILED, words)
             return True
-        if all(one.phase is DeploymentPhase.READY for one in pending):
+        if all(one.phase is DeploymentPhase.READY and self._is_known(one.id) for one in pending):
+            # Requests move first: whoever reads that the new configuration serves can rely on it.
+            self._publish(replace(record, active=record.pending, active_traffic=record.pending_traffic))
+            await self._context.publisher.all_taken()
+            crash_point(CrashPoint.SWITCH_BEFORE)
             if await in_thread(self._context.records.switch, self._id, now):
+                crash_point(CrashPoint.SWITCH_AFTER)
                 words = "The configuration serves."
                 await self._event(record, "CONFIG_UPDATE_SUCCEEDED", "SUCCESS", Trigger.REPLICAS_READY, words)
             return True
         return False
 
-    def _publish(self, record: EndpointRecord) -> None:
-        if any(one in self._runners and not self._runners[one].adopted for one in record.active.values()):
-            return  # it is still asking who is alive; the route of before holds, and it wakes this when it knows
+    def _is_known(self, deployment_id: str) -> bool:
+        """Whether this control plane has seen for itself what runs of a deployment."""
+        return deployment_id in self._runners and self._runners[deployment_id].adopted
+
+    def _publish(self, record: EndpointRecord) -> bool:
+        """Tell where requests go. False while that is not known."""
+        if any(one in self._runners and not self._is_known(one) for one in record.active.values()):
+            return False  # it is still asking who is alive; the route of before holds, and it wakes this then
         served = tuple(
             ServedRoute(
                 name=name,
@@ -166,45 +213,72 @@ class EndpointController:
             availability=availability,
             message=message.partition("\n")[0],
             served=served,
-            managers=frozenset({record.creator_id}),
-            queriers=frozenset({record.creator_id}),
+            managers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_MANAGE),
+            queriers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_QUERY),
+            limits=record.limits,
         )
         self._context.publisher.publish_endpoint(record.name, route)
+        self._context.publisher.looked_at(record.id)
+        return True
 
     def _publish_none(self) -> None:
         """Take the route away, unless a new endpoint of the same name has it already."""
         if self._name is not None and self._context.publisher.owner_of(self._name) == self._id:
             self._context.publisher.publish_endpoint(self._name, None)
+        self._context.publisher.looked_at(self._id)
 
-    def _retire(self, deployment_id: str) -> None:
-        """Stop a deployment that no request is sent to any more, beside whatever else goes on."""
-        runner = self._runners.pop(deployment_id)
+    async def _take_down(self, deployment_id: str, runner: DeploymentRunner | None) -> None:
+        """Stop a deployment that no request is sent to any more, beside whatever else goes on.
 
-        async def stop() -> None:
-            await asyncio.sleep(_ROUTE_SETTLES_SECONDS)
-            await runner.stop(self._context.settings.drain_seconds)
-            await in_thread(self._context.records.advance, deployment_id, Trigger.REPLICAS_GONE)
-            del self._stopping[deployment_id]
-
-        self._stopping[deployment_id] = asyncio.create_task(stop())
+        `runner` is None for one that an earlier control plane has left. Repeated until it is done.
+        """
+        retry = _FIRST_RETRY_SECONDS
+        if runner is None:
+            await asyncio.sleep(_GATEWAYS_COME_BACK_SECONDS)
+        await self._context.publisher.all_taken()
+        while True:
+            try:
+                crash_point(CrashPoint.RETIRE_SETTLED)
+                if runner is not None:
+                    await runner.stop(self._context.settings.drain_seconds)
+                for replica in await in_thread(self._context.records.replicas, deployment_id):
+                    await self._context.compute.stop_replica(replica, self._context.settings.drain_seconds)
+                    await in_thread(self._context.records.remove_replica, replica.replica_id)
+                crash_point(CrashPoint.RETIRE_STOPPED)
+                await in_thread(self._context.records.advance, deployment_id, Trigger.REPLICAS_GONE)
+                crash_point(CrashPoint.RETIRE_AFTER)
+                break
+            except Exception:
+                _logger.exception("deployment %s is not down yet; again in %.1f s", deployment_id, retry)
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, _LONGEST_RETRY_SECONDS)
+        del self._stopping[deployment_id]
 
     async def _delete(self, record: EndpointRecord) -> bool:
         self._publish_none()
-        runners, self._runners = self._runners, {}
+        self._leaving = True
+        self._tell_pass_ended()
+        crash_point(CrashPoint.DELETE_UNPUBLISHED)
         for deployment_id in record.deployments:
             await in_thread(self._context.records.advance, deployment_id, Trigger.ENDPOINT_DELETED)
-        if runners:
-            await asyncio.sleep(_ROUTE_SETTLES_SECONDS)
+        crash_point(CrashPoint.DELETE_RETIRING)
+        if self._runners:
+            await self._context.publisher.all_taken()
         drain = self._context.settings.drain_seconds
-        await asyncio.gather(*(runner.stop(drain) for runner in runners.values()), *self._stopping.values())
+        # They stay known until they have stopped: a pass that fails here is repeated.
+        await asyncio.gather(*(runner.stop(drain) for runner in self._runners.values()), *self._stopping.values())
+        self._runners.clear()
+        crash_point(CrashPoint.DELETE_STOPPED)
         for deployment_id in record.deployments:
             for replica in await in_thread(self._context.records.replicas, deployment_id):
                 await self._context.compute.stop_replica(replica, 1.0)
             folder = self._context.data.deployment(deployment_id)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        crash_point(CrashPoint.DELETE_CLEARED)
         words = "The endpoint and its replicas are gone."
         await self._event(record, "ENDPOINT_DELETED", "SUCCESS", Trigger.ENDPOINT_DELETED, words)
         await in_thread(self._context.records.remove_endpoint, self._id)
+        crash_point(CrashPoint.DELETE_REMOVED)
         return True
 
     async def _event(
@@ -221,6 +295,11 @@ class EndpointController:
             message,
             self._context.clock(),
         )
+
+
+def _holders(record: EndpointRecord, needed: PermissionLevel) -> frozenset[str]:
+    """Who was granted at least that level."""
+    return frozenset(one for one, level in record.grants.items() if PermissionLevel(level).allows(needed))
 
 
 def _wanted(record: EndpointRecord) -> set[str]:

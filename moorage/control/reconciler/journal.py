@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.records import DeploymentRecord, EndpointRecord
@@ -32,6 +33,7 @@ class DeploymentJournal:
         if phase is None or phase is self.phase:
             return
         self.phase = phase
+        crash_point(CrashPoint.PHASE_MOVED)
         status = "FAILED" if phase is DeploymentPhase.FAILED else "SUCCESS"
         await self.event(f"SERVED_ENTITY_{phase.value}", status, trigger.value, message or phase.value)
         self._changed()

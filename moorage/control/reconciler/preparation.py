@@ -11,17 +11,22 @@ import yaml
 
 from moorage.api.errors import ApiError, TemporarilyUnavailable
 from moorage.api.served_entities import CustomModelSpec
+from moorage.api.workloads import WorkloadType
 from moorage.compute.base import Interpreter
+from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
+from moorage.control.model_accounts import interpreter_of
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.journal import DeploymentJournal
 from moorage.control.reconciler.records import DeploymentRecord
-from moorage.environments.builder import EnvironmentBuildError
-from moorage.environments.requirements import EnvironmentSpecError, read_environment_spec
+from moorage.control.secret_variables import SecretUnreadable
+from moorage.environments.builder import Environment, EnvironmentBuildError
+from moorage.environments.log import BuildLog
+from moorage.environments.requirements import EnvironmentSpec, EnvironmentSpecError, read_environment_spec
 
 _REGISTRY_RETRY_SECONDS = 2.0
 _REGISTRY_PATIENCE = 30
-_DEFAULTS_CHANNEL = (
+DEFAULTS_CHANNEL = (
     "conda.yaml lists the channel 'defaults', which has licence terms of its own. Channels are not used here:"
     " packages come from the Python package index."
 )
@@ -44,12 +49,19 @@ class Preparation:
     """Done once for a deployment; every replica of it waits for the same."""
 
     def __init__(
-        self, context: Context, record: DeploymentRecord, spec: CustomModelSpec, journal: DeploymentJournal
+        self,
+        context: Context,
+        record: DeploymentRecord,
+        spec: CustomModelSpec,
+        journal: DeploymentJournal,
+        creator_id: str,
     ) -> None:
+        """`creator_id` is the user who created the endpoint, by whose right secrets are read."""
         self._context = context
         self._id = record.id
         self._spec = spec
         self._journal = journal
+        self._creator_id = creator_id
         self._model_path = Path(record.model_path) if record.model_path else None
         self._result: Prepared | None = None
         self._lock = asyncio.Lock()
@@ -58,71 +70,117 @@ class Preparation:
         """Fetch and build what is not there yet.
 
         Raises:
-            StepFailed: the model cannot be fetched, or its environment not built, or not on this machine.
+            StepFailed: the model cannot be fetched, or its environment not built, or not on this machine, or a
+                secret not read.
         """
         async with self._lock:
             if self._result is None:
                 self._result = await self._prepare()
             return self._result
 
+    async def variables(self) -> dict[str, str]:
+        """The environment variables of a replica that starts now, with the secrets' values.
+
+        Raises:
+            StepFailed: a secret cannot be read.
+        """
+        try:
+            return await in_thread(self._context.secrets.resolve, self._spec.environment_vars, self._creator_id)
+        except SecretUnreadable as error:
+            raise StepFailed(str(error)) from error
+
     async def _prepare(self) -> Prepared:
         journal = self._journal
         if journal.phase is DeploymentPhase.PENDING:
             await journal.advance(Trigger.RECONCILED, "Fetching the model.")
-        self._check_hardware()
-        self._check_variables()
+        require_hardware(self._spec.workload_type)
+        await self.variables()  # what cannot be had need not wait for a build to fail
         model_path = await self._fetch()
         if journal.phase is DeploymentPhase.FETCHING:
             await journal.advance(Trigger.MODEL_FETCHED, "Building the environment.")
-        try:
-            spec = await asyncio.to_thread(read_environment_spec, model_path)
-            if spec.uses_defaults_channel:
-                await journal.event("CONDA_DEFAULTS_CHANNEL", "WARNING", "ENVIRONMENT_READ", _DEFAULTS_CHANNEL)
-            environment = await self._context.builder.ensure(spec, journal.log)
-        except (EnvironmentBuildError, EnvironmentSpecError) as error:
-            raise StepFailed(f"The environment could not be built: {error}") from error
+        spec = await read_environment(model_path)
+        if spec.uses_defaults_channel:
+            await journal.event("CONDA_DEFAULTS_CHANNEL", "WARNING", "ENVIRONMENT_READ", DEFAULTS_CHANNEL)
+        crash_point(CrashPoint.BUILD_BEGINS)
+        environment = await make_environment(self._context, spec, journal.log)
+        crash_point(CrashPoint.BUILD_FINISHED)
         await in_thread(self._context.records.set_environment, self._id, environment.key)
-        loader = await asyncio.to_thread(_loader_module, model_path)
+        loader = await asyncio.to_thread(loader_module, model_path)
         if journal.phase is DeploymentPhase.BUILDING:
             await journal.advance(Trigger.ENVIRONMENT_READY, "Starting replicas.")
-        return Prepared(model_path, Interpreter(environment.key, environment.python), loader)
+        interpreter = await interpreter_of(self._context, environment, self._creator_id)
+        return Prepared(model_path, interpreter, loader)
 
     async def _fetch(self) -> Path:
         """The folder of the model's files; asks the registry only when they are not here yet."""
         if self._model_path is not None and (self._model_path / "MLmodel").is_file():
             return self._model_path
-        name, version = self._spec.entity_name, self._spec.entity_version
-        folder = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()[:32]
-        for attempt in range(_REGISTRY_PATIENCE):
-            try:
-                found = await asyncio.to_thread(self._context.registry.model_version, name, version)
-                source = hashlib.sha256(f"{found.source}\0{found.run_id}".encode()).hexdigest()[:16]
-                destination = self._context.data.models / f"{folder}-{source}"
-                if not (destination / "MLmodel").is_file():
-                    with self._journal.log.step(f"download model {name} version {version}"):
-                        await asyncio.to_thread(self._context.registry.download, name, version, destination)
-                await in_thread(self._context.records.set_model_path, self._id, str(destination))
-                self._model_path = destination
-                return destination
-            except TemporarilyUnavailable as error:
-                self._journal.log.line(f"the model registry does not answer (try {attempt + 1}): {error.message}")
-                await asyncio.sleep(_REGISTRY_RETRY_SECONDS)
-            except ApiError as error:
-                raise StepFailed(f"The model could not be fetched: {error.message}") from error
-        raise StepFailed("The model could not be fetched: the model registry does not answer.")
-
-    def _check_hardware(self) -> None:
-        kind = self._spec.workload_type
-        if kind.needs_gpu and not Path("/dev/nvidiactl").exists():
-            raise StepFailed(f"Workload type {kind.value} needs an NVIDIA GPU, and this machine has none.")
-
-    def _check_variables(self) -> None:
-        for name, value in self._spec.environment_vars.items():
-            if value.startswith("{{secrets/") and value.endswith("}}"):
-                raise StepFailed(f"The secret {value} of environment variable {name} cannot be read.")
+        path = await fetch_model(self._context, self._spec, self._journal.log)
+        crash_point(CrashPoint.FETCH_DOWNLOADED)
+        await in_thread(self._context.records.set_model_path, self._id, str(path))
+        self._model_path = path
+        return path
 
 
-def _loader_module(model_path: Path) -> str:
+def require_hardware(kind: WorkloadType) -> None:
+    """
+    Raises:
+        StepFailed: this machine has not what the workload type promises.
+    """
+    if kind.needs_gpu and not Path("/dev/nvidiactl").exists():
+        raise StepFailed(f"Workload type {kind.value} needs an NVIDIA GPU, and this machine has none.")
+
+
+async def fetch_model(context: Context, spec: CustomModelSpec, log: BuildLog) -> Path:
+    """The folder of the model's files, downloaded when it is not here. The registry may be away for a while.
+
+    Raises:
+        StepFailed: it does not come back, or has no such version, or no files of it.
+    """
+    name, version = spec.entity_name, spec.entity_version
+    folder = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()[:32]
+    for attempt in range(_REGISTRY_PATIENCE):
+        try:
+            found = await asyncio.to_thread(context.registry.model_version, name, version)
+            source = hashlib.sha256(f"{found.source}\0{found.run_id}".encode()).hexdigest()[:16]
+            destination = context.data.models / f"{folder}-{source}"
+            if not (destination / "MLmodel").is_file():
+                with log.step(f"download model {name} version {version}"):
+                    await asyncio.to_thread(context.registry.download, name, version, destination)
+            return destination
+        except TemporarilyUnavailable as error:
+            log.line(f"the model registry does not answer (try {attempt + 1}): {error.message}")
+            await asyncio.sleep(_REGISTRY_RETRY_SECONDS)
+        except ApiError as error:
+            raise StepFailed(f"The model could not be fetched: {error.message}") from error
+    raise StepFailed("The model could not be fetched: the model registry does not answer.")
+
+
+async def read_environment(model_path: Path) -> EnvironmentSpec:
+    """What environment the model in that folder asks for.
+
+    Raises:
+        StepFailed: its files do not say it.
+    """
+    try:
+        return await asyncio.to_thread(read_environment_spec, model_path)
+    except EnvironmentSpecError as error:
+        raise StepFailed(f"The environment could not be built: {error}") from error
+
+
+async def make_environment(context: Context, spec: EnvironmentSpec, log: BuildLog) -> Environment:
+    """The ready environment.
+
+    Raises:
+        StepFailed: it cannot be built.
+    """
+    try:
+        return await context.builder.ensure(spec, log)
+    except EnvironmentBuildError as error:
+        raise StepFailed(f"The environment could not be built: {error}") from error
+
+
+def loader_module(model_path: Path) -> str:
     """The module that loads the model, from its MLmodel file; nothing when it has no python_function flavor."""
     document = yaml.safe_load((model_path / "MLmodel").read_text())
     flavor = (document.get("flavors") or {}).get("python_function") or {}

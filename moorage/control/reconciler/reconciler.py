@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from moorage.api.routing import LoadReport, Principal, ReplicaReport, ServedLoad
+from moorage.control.model_accounts import model_uid
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.endpoint import EndpointController
+from moorage.control.reconciler.records import EndpointRecord
 
 _logger = logging.getLogger(__name__)
 
 _RELEASE_SECONDS = 60.0
+_TAKEN_SECONDS = 2.0
 
 
 class Reconciler:
-    """Implements the API's `Notifier`: its two `*_changed` methods may be called from any thread."""
+    """Implements the API's `Notifier`: those methods may be called from any thread."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -23,17 +28,20 @@ class Reconciler:
         self._controllers: dict[str, EndpointController] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[None]] = []
+        self._reading_principals = asyncio.Lock()
+        self._loaded: dict[str, set[str]] = {}  # names of the endpoints in a gateway's last report
 
     async def start(self) -> None:
         """Pick up every endpoint where an earlier control plane left it."""
         context = self._context
-        endpoint_ids = await in_thread(context.records.endpoint_ids)
-        context.publisher.begin(await in_thread(context.records.tokens, context.clock()), endpoint_ids)
+        records = await in_thread(context.records.endpoints)
+        tokens = await in_thread(context.records.tokens, context.clock())
+        context.publisher.begin(tokens, [record.id for record in records])
         known = await in_thread(context.records.replica_ids)
         for replica_id in await context.compute.stop_strangers(known):
             _logger.warning("replica %s was not written down; it is stopped", replica_id)
-        for endpoint_id in endpoint_ids:
-            self._wake(endpoint_id)
+        for record in records:
+            self._wake(record.id, record)
         self._background = [
             asyncio.create_task(context.publisher.write_for_ever()),
             asyncio.create_task(self._release_for_ever()),
@@ -55,6 +63,32 @@ class Reconciler:
         """A token was made or revoked."""
         self._loop.call_soon_threadsafe(self._context.publisher.publish_token, digest, principal)
 
+    def principals_changed(self) -> None:
+        """Read again whom every token stands for, and block until every gateway works by it."""
+        self._wait_for(self._read_principals())
+
+    def wait_until_taken(self) -> None:
+        """Block until every gateway works by what was told so far; one that is silent is waited for half a second."""
+        self._wait_for(self._context.publisher.all_taken())
+
+    async def _read_principals(self) -> bool:
+        async with self._reading_principals:  # one after the other, so that the newest is told last
+            context = self._context
+            context.publisher.begin_reading()
+            context.publisher.replace_tokens(await in_thread(context.records.tokens, context.clock()))
+        for controller in self._controllers.values():
+            if controller.names_principals:
+                controller.wake()
+        return await context.publisher.all_taken()
+
+    def _wait_for(self, taken: Coroutine[Any, Any, bool]) -> None:
+        try:
+            done = asyncio.run_coroutine_threadsafe(taken, self._loop).result(_TAKEN_SECONDS)
+        except TimeoutError:  # this process is stopping
+            done = False
+        if not done:
+            _logger.warning("a gateway is slow to take changes of the routing in")
+
     def report(self, report: ReplicaReport) -> None:
         """A gateway's word on a replica."""
         for controller in self._controllers.values():
@@ -65,13 +99,17 @@ class Reconciler:
         by_endpoint: dict[str, dict[str, ServedLoad]] = {}
         for one in report.loads:
             by_endpoint.setdefault(one.endpoint, {})[one.served] = one
+        concerned = by_endpoint.keys() | self._loaded.get(report.gateway, set())
         for controller in self._controllers.values():
-            controller.observe_load(report.gateway, by_endpoint.get(controller.name or "", {}))
+            if controller.name in concerned:
+                controller.observe_load(report.gateway, by_endpoint.get(controller.name, {}))
+        self._loaded[report.gateway] = set(by_endpoint)
 
-    def _wake(self, endpoint_id: str) -> None:
+    def _wake(self, endpoint_id: str, record: EndpointRecord | None = None) -> None:
+        """Have a pass; `record` is what the database says now, where that is known."""
         controller = self._controllers.get(endpoint_id)
         if controller is None:
-            controller = self._controllers[endpoint_id] = EndpointController(self._context, endpoint_id)
+            controller = self._controllers[endpoint_id] = EndpointController(self._context, endpoint_id, record)
             task = asyncio.create_task(controller.run(), name=f"endpoint {endpoint_id}")
             self._tasks[endpoint_id] = task
             task.add_done_callback(lambda _: self._forget(endpoint_id))
@@ -85,5 +123,6 @@ class Reconciler:
         """Let templates go that no deployment needs any more."""
         while True:
             await asyncio.sleep(_RELEASE_SECONDS)
-            keys = await in_thread(self._context.records.environment_keys)
-            await self._context.compute.release(keys)
+            used = await in_thread(self._context.records.environments)
+            users = {creator: await model_uid(self._context, creator) for creator in {one for _, one in used}}
+            await self._context.compute.release(frozenset((key, users[creator]) for key, creator in used))

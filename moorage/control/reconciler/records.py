@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, func, or_, select, true
 
+from moorage.api.rate_limits import CompiledLimit
 from moorage.api.routing import Principal
 from moorage.compute.base import ReplicaProcess
 from moorage.control.lifecycle import DeploymentPhase, IllegalTransition, Trigger, advance
-from moorage.control.store import identity
+from moorage.control.notification_texts import Outcome
+from moorage.control.notifications import Outbox
+from moorage.control.rate_limits import compiled_limits, gateway_limits
+from moorage.control.store import endpoints, identity, permissions
 from moorage.control.store.engine import Sessions, reading
-from moorage.control.store.models import Config, Deployment, Endpoint, Event, Replica
+from moorage.control.store.models import Config, Deployment, Endpoint, Event, ModelAccount, Replica
+from moorage.control.store.permissions import ObjectType
 
-_KEPT_EVENTS = 1000  # an endpoint
+_NOTHING_CONFIGURED = Outbox()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,10 @@ class DeploymentRecord:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint with the deployments its active and its pending configuration want, by served name."""
+    """An endpoint with the deployments its active and its pending configuration want, by served name.
+
+    `with_replicas` are the deployments of which a replica is written down; `grants` are levels by principal id.
+    """
 
     id: str
     name: str
@@ -44,19 +54,20 @@ class EndpointRecord:
     active: dict[str, str]
     pending: dict[str, str]
     active_traffic: dict[str, int]
+    pending_traffic: dict[str, int]
     deployments: dict[str, DeploymentRecord]
+    with_replicas: frozenset[str]
+    grants: Mapping[str, str] = field(default_factory=dict)
+    limits: tuple[CompiledLimit, ...] = ()
+    limits_name_principals: bool = False
 
 
 class Records:
     """What the reconciler needs of the store."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, outbox: Outbox = _NOTHING_CONFIGURED) -> None:
         self._sessions = sessions
-
-    def endpoint_ids(self) -> list[str]:
-        """Every endpoint, also those being deleted."""
-        with reading(self._sessions) as session:
-            return list(session.scalars(select(Endpoint.id)))
+        self._outbox = outbox
 
     def tokens(self, now: int) -> dict[str, Principal]:
         """Valid tokens' principals by digest."""
@@ -65,25 +76,56 @@ class Records:
 
     def endpoint(self, endpoint_id: str) -> EndpointRecord | None:
         """One endpoint, or `None` when its row is gone."""
+        found = self._endpoints(Endpoint.id == endpoint_id)
+        return found[0] if found else None
+
+    def endpoints(self) -> list[EndpointRecord]:
+        """Every endpoint, also those being deleted."""
+        return self._endpoints(true())
+
+    def _endpoints(self, wanted: ColumnElement[bool]) -> list[EndpointRecord]:
+        """In as many queries for one as for a thousand."""
+        shown = or_(Config.version == Endpoint.active_version, Config.version == Endpoint.pending_version)
         with reading(self._sessions) as session:
-            row = session.get(Endpoint, endpoint_id)
-            if row is None:
-                return None
-            active = _config(session, row.id, row.active_version)
-            pending = _config(session, row.id, row.pending_version)
-            deployments = session.scalars(select(Deployment).where(Deployment.endpoint_id == endpoint_id))
-            return EndpointRecord(
-                id=row.id,
-                name=row.name,
-                creator_id=row.creator_id,
-                deleting=row.deleting,
-                stopped=row.stopped,
-                config_update=row.config_update,
-                active=_wanted(active),
-                pending=_wanted(pending),
-                active_traffic=_traffic(active),
-                deployments={one.id: _record(one) for one in deployments},
+            rows = session.scalars(select(Endpoint).where(wanted)).all()
+            configs: dict[tuple[str, int | None], Config] = {
+                (one.endpoint_id, one.version): one
+                for one in session.scalars(select(Config).join(Endpoint).where(wanted, shown))
+            }
+            deployments: defaultdict[str, dict[str, DeploymentRecord]] = defaultdict(dict)
+            for one in session.scalars(select(Deployment).join(Endpoint).where(wanted)):
+                deployments[one.endpoint_id][one.id] = _record(one)
+            among = select(Endpoint.id).where(wanted)
+            grants = permissions.all_grants(session, ObjectType.SERVING_ENDPOINT, among)
+            limits = {row.id: compiled_limits(session, row) for row in rows}
+            with_replicas: defaultdict[str, set[str]] = defaultdict(set)
+            of_replicas = select(Deployment.endpoint_id, Deployment.id).join(Endpoint).join(Replica).where(wanted)
+            for endpoint_id, deployment_id in session.execute(of_replicas):
+                with_replicas[endpoint_id].add(deployment_id)
+        found = []
+        for row in rows:
+            active = configs.get((row.id, row.active_version))
+            pending = configs.get((row.id, row.pending_version))
+            found.append(
+                EndpointRecord(
+                    id=row.id,
+                    name=row.name,
+                    creator_id=row.creator_id,
+                    deleting=row.deleting,
+                    stopped=row.stopped,
+                    config_update=row.config_update,
+                    active=_wanted(active),
+                    pending=_wanted(pending),
+                    active_traffic=_traffic(active),
+                    pending_traffic=_traffic(pending),
+                    deployments=deployments[row.id],
+                    with_replicas=frozenset(with_replicas[row.id]),
+                    grants=grants.get(row.id, {}),
+                    limits=limits[row.id],
+                    limits_name_principals=any(one.principal for one in gateway_limits(row)),
+                )
             )
+        return found
 
     def advance(self, deployment_id: str, trigger: Trigger, message: str = "") -> DeploymentPhase | None:
         """Move a deployment; `None` when the table has no such move or the row is gone (a stale result)."""
@@ -117,10 +159,26 @@ class Records:
             if row is not None:
                 row.environment_key = key
 
-    def environment_keys(self) -> frozenset[str]:
-        """Keys of environments that a deployment uses."""
+    def environments(self) -> frozenset[tuple[str, str]]:
+        """Keys of environments that a deployment uses, each with the id of the endpoint's creator."""
+        used = select(Deployment.environment_key, Endpoint.creator_id).join(Endpoint).distinct()
         with reading(self._sessions) as session:
-            return frozenset(key for key in session.scalars(select(Deployment.environment_key)) if key)
+            return frozenset((key, creator) for key, creator in session.execute(used) if key)
+
+    def model_number(self, creator_id: str, is_free: Callable[[int], bool]) -> int:
+        """The number, from 1 on, of the system user that a creator's models run as; given out once for good."""
+        with reading(self._sessions) as session:
+            account = session.get(ModelAccount, creator_id)
+        if account is not None:
+            return account.number
+        with self._sessions.begin() as session:
+            account = session.get(ModelAccount, creator_id)
+            if account is None:
+                last = session.scalar(select(func.max(ModelAccount.number))) or 0
+                number = next(one for one in itertools.count(last + 1) if is_free(one))
+                account = ModelAccount(creator_id=creator_id, number=number)
+                session.add(account)
+            return account.number
 
     def switch(self, endpoint_id: str, now: int) -> bool:
         """Make the pending configuration the active one. Whether there was one to switch to."""
@@ -128,17 +186,21 @@ class Records:
             row = session.get(Endpoint, endpoint_id, with_for_update=True)
             if row is None or row.pending_version is None or row.config_update != "IN_PROGRESS":
                 return False
-            row.active_version, row.pending_version = row.pending_version, None
+            version = row.pending_version
+            row.active_version, row.pending_version = version, None
             row.config_update, row.last_updated_timestamp = "NOT_UPDATING", now
+            self._outbox.queue(session, row, Outcome.SUCCEEDED, version, "The configuration serves.", now)
             return True
 
-    def fail_update(self, endpoint_id: str, now: int) -> bool:
+    def fail_update(self, endpoint_id: str, reason: str, now: int) -> bool:
         """Mark the update in progress as failed. Whether one was."""
         with self._sessions.begin() as session:
             row = session.get(Endpoint, endpoint_id, with_for_update=True)
             if row is None or row.config_update != "IN_PROGRESS":
                 return False
             row.config_update, row.last_updated_timestamp = "UPDATE_FAILED", now
+            version = row.pending_version or row.last_version
+            self._outbox.queue(session, row, Outcome.FAILED, version, reason, now)
             return True
 
     def replicas(self, deployment_id: str) -> list[ReplicaProcess]:
@@ -173,8 +235,10 @@ class Records:
             session.execute(delete(Replica).where(Replica.id == replica_id))
 
     def remove_endpoint(self, endpoint_id: str) -> None:
+        """Its events stay, as far as there is room for those of endpoints that are no more."""
         with self._sessions.begin() as session:
             session.execute(delete(Endpoint).where(Endpoint.id == endpoint_id))
+            endpoints.prune_events_of_deleted(session)
 
     def model_paths(self) -> frozenset[str]:
         """Model folders that a deployment uses."""
@@ -192,33 +256,18 @@ class Records:
         now: int,
     ) -> None:
         """Record what happened; the oldest of an endpoint's events make room."""
+        event = Event(
+            endpoint_id=endpoint.id,
+            endpoint_name=endpoint.name,
+            served_name=served_name,
+            event_type=event_type,
+            status=status,
+            trigger=trigger,
+            message=message,
+            timestamp=now,
+        )
         with self._sessions.begin() as session:
-            session.add(
-                Event(
-                    endpoint_id=endpoint.id,
-                    endpoint_name=endpoint.name,
-                    served_name=served_name,
-                    event_type=event_type,
-                    status=status,
-                    trigger=trigger,
-                    message=message,
-                    timestamp=now,
-                )
-            )
-            session.flush()
-            oldest = session.scalar(
-                select(Event.id)
-                .where(Event.endpoint_id == endpoint.id)
-                .order_by(Event.id.desc())
-                .offset(_KEPT_EVENTS)
-                .limit(1)
-            )
-            if oldest is not None:
-                session.execute(delete(Event).where(Event.endpoint_id == endpoint.id, Event.id <= oldest))
-
-
-def _config(session: Session, endpoint_id: str, version: int | None) -> Config | None:
-    return None if version is None else session.get(Config, (endpoint_id, version))
+            endpoints.add_event(session, event)
 
 
 def _wanted(config: Config | None) -> dict[str, str]:

@@ -51,15 +51,12 @@ class ScalingPolicy:
             self._last_request = now
 
     def target(self, current: int) -> int:
-        """How many replicas there should be, given how many there are."""
+        """How many replicas there should be, given how many there are. A step down is due once for each answer."""
         now = self.clock()
         limits = self.limits
-        concurrency = sum(count for count, at in self._reports.values() if now - at <= _REPORT_LASTS_SECONDS)
-        if limits.minimum == 0 and now - self._last_request >= limits.idle_seconds:
+        wanted = self._enough(current, now)
+        if wanted == 0:
             return 0
-        if current == 0 and limits.minimum == 0 and not concurrency:
-            return 0
-        wanted = min(max(replicas_for(concurrency), limits.minimum, 1), limits.maximum)
         if wanted >= current:
             self._enough_since = None
             return wanted
@@ -70,6 +67,22 @@ class ScalingPolicy:
         self._enough_since = now
         return current - 1
 
-    def seconds_to_next_look(self) -> float:
-        """When time alone may change the target."""
+    def wants_more(self, current: int) -> bool:
+        """Whether there should be more replicas than there are. Unlike `target` it may be asked at any time."""
+        return self._enough(current, self.clock()) > current
+
+    def _enough(self, current: int, now: float) -> int:
+        """Replicas that suffice for the requests of now."""
+        limits = self.limits
+        concurrency = sum(count for count, at in self._reports.values() if now - at <= _REPORT_LASTS_SECONDS)
+        if limits.minimum == 0 and now - self._last_request >= limits.idle_seconds:
+            return 0
+        if current == 0 and limits.minimum == 0 and not concurrency:
+            return 0
+        return min(max(replicas_for(concurrency), limits.minimum, 1), limits.maximum)
+
+    def seconds_to_next_look(self, current: int) -> float | None:
+        """When time alone may change the target; None when only requests can, as at zero."""
+        if current <= self.limits.minimum:
+            return None
         return max(0.05, min(1.0, self.limits.idle_seconds / 4, self.limits.down_seconds / 4))

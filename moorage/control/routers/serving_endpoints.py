@@ -7,13 +7,16 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from moorage.api.endpoints import CreateEndpoint, EndpointDetail, EndpointList, EventList, Logs
+from moorage.api.endpoints import CreateEndpoint, EndpointDetail, EndpointList, EventList, LogFileList, Logs
 from moorage.api.errors import BadRequest, InvalidParameterValue
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller
 from moorage.control.endpoints import EndpointService
+from moorage.control.store import endpoints as store
 
 router = APIRouter(prefix="/api/2.0/serving-endpoints", tags=["serving-endpoints"])
+
+LONGEST_ID = 19  # digits; with fewer than that an id is within 64 bits
 
 
 def _service(request: Request) -> EndpointService:
@@ -50,7 +53,26 @@ def _document(body: bytes) -> dict[str, object]:
     return document
 
 
+def _event_filter(served_entity_name: str | None = None, event_type: str | None = None) -> store.EventFilter:
+    return store.EventFilter(served_name=served_entity_name or None, event_type=event_type or None)
+
+
+def _page_token(page_token: str | None = None) -> int | None:
+    """The `next_page_token` of the page before.
+
+    Raises:
+        InvalidParameterValue: no answer has had such a token.
+    """
+    if not page_token:
+        return None
+    if not (page_token.isascii() and page_token.isdigit() and len(page_token) < LONGEST_ID):
+        raise InvalidParameterValue("Invalid value for 'page_token': must be the next_page_token of an answer")
+    return int(page_token)
+
+
 Endpoints = Annotated[EndpointService, Depends(_service)]
+EventFilter = Annotated[store.EventFilter, Depends(_event_filter)]
+PageToken = Annotated[int | None, Depends(_page_token)]
 ConfigVersion = Annotated[int | None, Depends(_config_version)]
 PageSize = Annotated[int, Query(ge=1, le=1000)]
 
@@ -77,8 +99,15 @@ def delete_endpoint(caller: Caller, endpoints: Endpoints, name: str) -> Empty:
 
 
 @router.get("/{name}/events", response_model_exclude_none=True)
-def list_events(caller: Caller, endpoints: Endpoints, name: str, page_size: PageSize = 100) -> EventList:
-    return endpoints.events(caller, name, page_size)
+def list_events(
+    caller: Caller,
+    endpoints: Endpoints,
+    name: str,
+    wanted: EventFilter,
+    page_token: PageToken,
+    page_size: PageSize = 100,
+) -> EventList:
+    return endpoints.events(caller, name, wanted, page_size, page_token)
 
 
 @router.get("/{name}/served-models/{served_model_name}/build-logs")
@@ -93,3 +122,10 @@ def get_service_logs(
     caller: Caller, endpoints: Endpoints, name: str, served_model_name: str, version: ConfigVersion
 ) -> Logs:
     return endpoints.service_logs(caller, name, served_model_name, version)
+
+
+@router.get("/{name}/served-models/{served_model_name}/log-files")
+def list_log_files(
+    caller: Caller, endpoints: Endpoints, name: str, served_model_name: str, version: ConfigVersion
+) -> LogFileList:
+    return endpoints.log_files(caller, name, served_model_name, version)

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request
 
-from moorage.api.tokens import CreatedToken, CreateToken, DeleteToken, TokenList
+from moorage.api.tokens import CreatedToken, CreateToken, DeleteToken, EditToken, TokenList
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller
 from moorage.control.tokens import TokenService
@@ -34,4 +34,10 @@ def list_tokens(caller: Caller, tokens: Tokens) -> TokenList:
 @router.post("/delete")
 def delete_token(caller: Caller, tokens: Tokens, body: DeleteToken) -> Empty:
     tokens.delete(caller, body.token_id)
+    return Empty()
+
+
+@router.patch("/{token_id}")
+def edit_token(caller: Caller, tokens: Tokens, token_id: str, body: EditToken) -> Empty:
+    tokens.edit(caller, token_id, body)
     return Empty()

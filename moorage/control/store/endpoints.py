@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
@@ -12,11 +13,23 @@ from moorage.control.lifecycle import DeploymentPhase
 from moorage.control.store.models import Config, Deployment, Endpoint, Event
 
 _KEPT_EVENTS = 1000  # an endpoint
+_KEPT_EVENTS_OF_DELETED = 1000  # all endpoints that are no more, together
 _BATCH = 500
 
 
 class NameTaken(Exception):
     """A live endpoint has that name already."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted: those of a served entity, those of a type; None is any."""
+
+    served_name: str | None = None
+    event_type: str | None = None
+
+    def takes(self, event: Event) -> bool:
+        return self.served_name in (None, event.served_name) and self.event_type in (None, event.event_type)
 
 
 def insert(session: Session, endpoint: Endpoint, config: Config | None, deployments: Collection[Deployment]) -> None:
@@ -48,6 +61,13 @@ def find_for_change(session: Session, name: str) -> Endpoint | None:
     """As `find`, and no other transaction changes the row until this one has ended."""
     return session.scalar(
         select(Endpoint).where(Endpoint.name == name, Endpoint.deleting.is_(False)).with_for_update()
+    )
+
+
+def find_by_id(session: Session, endpoint_id: str) -> Endpoint | None:
+    """As `find_for_change`, by id."""
+    return session.scalar(
+        select(Endpoint).where(Endpoint.id == endpoint_id, Endpoint.deleting.is_(False)).with_for_update()
     )
 
 
@@ -139,8 +159,25 @@ def add_event(session: Session, event: Event) -> None:
         session.execute(delete(Event).where(of_endpoint, Event.id <= oldest))
 
 
-def events(session: Session, endpoint_id: str, limit: int) -> Sequence[Event]:
-    """The newest `limit` events of an endpoint, newest first."""
-    return session.scalars(
-        select(Event).where(Event.endpoint_id == endpoint_id).order_by(Event.id.desc()).limit(limit)
-    ).all()
+def events(
+    session: Session, endpoint_id: str, wanted: EventFilter, limit: int, before: int | None = None
+) -> Sequence[Event]:
+    """The newest `limit` events of an endpoint, newest first; `before` is the id of one that is newer than all."""
+    chosen = select(Event).where(Event.endpoint_id == endpoint_id)
+    if before is not None:
+        chosen = chosen.where(Event.id < before)
+    if wanted.served_name is not None:
+        chosen = chosen.where(Event.served_name == wanted.served_name)
+    if wanted.event_type is not None:
+        chosen = chosen.where(Event.event_type == wanted.event_type)
+    return session.scalars(chosen.order_by(Event.id.desc()).limit(limit)).all()
+
+
+def prune_events_of_deleted(session: Session) -> None:
+    """Of endpoints that are no more, keep the newest events only: no list shows them, and names come and go."""
+    gone = Event.endpoint_id.not_in(select(Endpoint.id))
+    oldest = session.scalar(
+        select(Event.id).where(gone).order_by(Event.id.desc()).offset(_KEPT_EVENTS_OF_DELETED).limit(1)
+    )
+    if oldest is not None:
+        session.execute(delete(Event).where(gone, Event.id <= oldest))

@@ -1,0 +1,24 @@
+"""A browser's session: signed in once, kept in a cookie that scripts cannot read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from moorage.api.wire import Text, WireInput, WireOutput
+
+SESSION_COOKIE = "moorage_session"
+
+
+class SignIn(WireInput):
+    """Any credential that this server takes as a bearer token."""
+
+    token: Annotated[Text, Field(min_length=1, max_length=8192)]
+
+
+class SessionInfo(WireOutput):
+    """Who is signed in, and until when in milliseconds since the epoch."""
+
+    user_name: str
+    expiry_time: int

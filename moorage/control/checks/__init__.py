@@ -1,0 +1,1 @@
+"""Checks whether a model could be served, by doing once what a deployment does, without an endpoint."""
