@@ -26,7 +26,8 @@ serve: setup ## Run the server (options in ARGS, as in ARGS="--port 9000")
 	@$(BIN)/moorage serve $(ARGS)
 
 test: setup ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest tests/unit -n auto --maxprocesses 4 -q $(ARGS)
+	$(BIN)/python -m pytest tests/contract tests/e2e tests/chaos $(ARGS)
 
 test-quick: setup ## Run the unit tests, without the slow ones
 	$(BIN)/python -m pytest tests/unit -m "not slow" -q $(ARGS)

@@ -195,7 +195,7 @@ def test_every_route_refuses_a_body_that_is_no_object(
     [
         *(
             (method, path)
-            for path in {path for _, path in ROUTES}
+            for path in dict.fromkeys(path for _, path in ROUTES)
             for method in ("PUT", "PATCH", "HEAD")
             if (method, path) not in ROUTES and not (method == "PATCH" and path.startswith("/api/2.0/token/"))
         ),

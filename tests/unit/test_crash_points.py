@@ -13,12 +13,13 @@ import pytest
 
 import moorage.control
 from moorage.control.crash_points import VARIABLE, CrashPoint
+from moorage.datadir import DataDirectory
 
 _PROGRAM = "from moorage.control.crash_points import CrashPoint, crash_point; crash_point(CrashPoint.SWITCH_BEFORE)"
 
 
 def status(data_dir: Path, asked_for: str | None) -> int:
-    (data_dir / "run").mkdir(exist_ok=True)
+    DataDirectory(data_dir).run.mkdir(exist_ok=True)
     environment = {**os.environ, "MOORAGE_DATA_DIR": str(data_dir)}
     environment.pop(VARIABLE, None)
     if asked_for is not None:
@@ -29,14 +30,14 @@ def status(data_dir: Path, asked_for: str | None) -> int:
 @pytest.mark.parametrize("asked_for", ["switch.before", "create.committed, switch.before"])
 def test_point_that_is_named_ends_one_process(tmp_path: Path, asked_for: str) -> None:
     assert status(tmp_path, asked_for) == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["crashed-switch.before"]
+    assert [path.name for path in DataDirectory(tmp_path).run.iterdir()] == ["crashed-switch.before"]
     assert status(tmp_path, asked_for) == 0
 
 
 @pytest.mark.parametrize("asked_for", [None, "", "switch.after", "switch"])
 def test_point_that_is_not_named_does_nothing(tmp_path: Path, asked_for: str | None) -> None:
     assert status(tmp_path, asked_for) == 0
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(DataDirectory(tmp_path).run.iterdir()) == []
 
 
 def test_names_may_come_from_a_file_that_need_not_be_there_yet(tmp_path: Path) -> None:

@@ -453,7 +453,7 @@ def test_lost_replicas_are_counted_as_restarts_and_are_no_cold_starts(plane: Con
             run.compute.kill(run.compute.started[0].replica_id)
             run.reconciler.observe_load(LoadReport(gateway="worker-0", loads=(waiting,)))
             await run.until(lambda: len(run.compute.started) == 2)
-            await run.until(run.routed)
+            await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
             hanging = run.compute.started[1].replica_id
             run.reconciler.report(ReplicaReport(endpoint="ads", replica_id=hanging, fault=ReplicaFault.TIMED_OUT))
             await run.until(lambda: hanging in run.compute.stopped)
