@@ -235,7 +235,7 @@ def test_a_created_endpoint_becomes_ready_and_gets_a_route(plane: ControlPlane) 
             assert route.availability is Availability.SERVING
             assert [r.id for r in route.served[0].replicas] == [run.compute.started[0].replica_id]
             assert route.served[0].traffic_percentage == 100
-            assert "CONFIG_UPDATE_SUCCEEDED" in run.events(endpoint_id)
+            await run.until(lambda: "CONFIG_UPDATE_SUCCEEDED" in run.events(endpoint_id))
 
     asyncio.run(scenario())
 
@@ -455,8 +455,13 @@ def test_lost_replicas_are_counted_as_restarts_and_are_no_cold_starts(plane: Con
             await run.until(lambda: len(run.compute.started) == 2)
             await run.until(lambda: run.routed() == [run.compute.started[1].replica_id])
             hanging = run.compute.started[1].replica_id
-            run.reconciler.report(ReplicaReport(endpoint="ads", replica_id=hanging, fault=ReplicaFault.TIMED_OUT))
-            await run.until(lambda: hanging in run.compute.stopped)
+
+            def replaced() -> bool:
+                # As gateways do, with each request that times out.
+                run.reconciler.report(ReplicaReport(endpoint="ads", replica_id=hanging, fault=ReplicaFault.TIMED_OUT))
+                return hanging in run.compute.stopped
+
+            await run.until(replaced)
             await run.until(lambda: run.routed() == [run.compute.started[2].replica_id])
             counts = run.counts(endpoint_id)
             assert counts is not None

@@ -235,7 +235,7 @@ class DeploymentRunner:
         while not slot.retire.is_set():
             if replica is None:
                 try:
-                    replica = await self._start()
+                    replica = await self._start(slot)
                     policy.became_ready()
                 except (ComputeError, StepFailed) as error:
                     await self._after_failed_start(error, policy)
@@ -285,8 +285,8 @@ class DeploymentRunner:
                 await self._journal.advance(Trigger.STEP_FAILED, reason)
         await asyncio.sleep(wait)
 
-    async def _start(self) -> ReplicaProcess:
-        """Start a replica and see it through loading.
+    async def _start(self, slot: _Slot) -> ReplicaProcess:
+        """Start a replica and see it through loading. It is the slot's from the moment it may get requests.
 
         Raises:
             StepFailed: there is nothing to start it from, or a secret that it needs cannot be read.
@@ -323,7 +323,7 @@ class DeploymentRunner:
         seconds = f"{state.load_seconds:.2f} s, warmed up in {state.warm_up_seconds:.2f} s"
         log.conclude(f"replica {replica_id} is ready: model loaded in {seconds}")
         self._beside(self._remember(prepared.interpreter, state.imports))
-        self._ready[replica_id] = replica
+        slot.replica = self._ready[replica_id] = replica
         self._changed()
         crash_point(CrashPoint.REPLICA_PUBLISHED)
         words = f"Replica {replica_id} is ready: model loaded in {seconds}{self._cold_start()}."
