@@ -16,7 +16,9 @@ from pathlib import Path
 import uv
 from packaging.version import Version
 
+from moorage.compute.reach import REPLICA_CODE, OutOfReach, covers, require_capabilities
 from moorage.environments.interpreters import parse_listing, search_path
+from moorage.separation import NOT_SEPARATED, models_are_separated
 from moorage.settings import Settings
 from moorage.supervisor.sockets import CannotListen, listen
 
@@ -52,6 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
         check_uv,
         check_interpreters,
         lambda: check_data_directory(settings.data_dir),
+        lambda: check_separation(settings),
         lambda: check_disk(settings.data_dir),
         lambda: check_port(settings.host, settings.port),
         lambda: check_memory(Path("/proc/meminfo")),
@@ -99,6 +102,19 @@ def check_data_directory(path: Path) -> Finding:
         return Finding("data directory", Outcome.FAILED, f"cannot write in {existing}: {error.strerror}")
     state = "" if existing == path else " (does not exist yet)"
     return Finding("data directory", Outcome.OK, f"{path}{state}")
+
+
+def check_separation(settings: Settings) -> Finding:
+    """Whether models would run as users of their own."""
+    name, root = "separation of models", settings.data_dir
+    if not models_are_separated(settings):
+        return Finding(name, Outcome.WARNING, NOT_SEPARATED)
+    try:
+        require_capabilities()
+        covers(Path(sys.executable), (REPLICA_CODE, root), to_be_opened=root)
+    except OutOfReach as error:
+        return Finding(name, Outcome.FAILED, str(error))
+    return Finding(name, Outcome.OK, f"each creator's models run as a user above {settings.model_uid_base}")
 
 
 def check_disk(path: Path) -> Finding:

@@ -25,7 +25,7 @@ from moorage.compute.base import (
     ReplicaSpec,
 )
 from moorage.compute.memory_watch import MemoryWatch
-from moorage.compute.processes import belongs_to, end_all, is_alive, send
+from moorage.compute.processes import belongs_to, end_all, family, is_alive, send
 from moorage.compute.statements import modules, observation, text
 from moorage.compute.template_client import Templates, base_environment, user_of
 from moorage.datadir import DataDirectory
@@ -157,6 +157,7 @@ class LocalCompute:
     async def stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
         """SIGTERM, wait, SIGKILL; then what it started, and the folder."""
         owner = await asyncio.to_thread(self._owner, replica.replica_id)
+        known = await asyncio.to_thread(family, replica.pid, replica.started_at)
         if send(replica.pid, replica.started_at, signal.SIGTERM):
             try:
                 async with asyncio.timeout(drain_seconds):
@@ -166,7 +167,7 @@ class LocalCompute:
                 if send(replica.pid, replica.started_at, signal.SIGKILL):
                     await self.ended(replica)
         if owner is not None:
-            await asyncio.to_thread(end_all, replica.pid, replica.started_at, owner)
+            await asyncio.to_thread(end_all, replica.pid, replica.started_at, owner, known)
         await asyncio.to_thread(self._forget, replica.replica_id)
 
     async def stop_strangers(self, known: frozenset[str]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moorage.compute.base import ReplicaProcess
-from moorage.compute.processes import send
+from moorage.compute.processes import family, send
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FASTEST = 4 * 1024**3
@@ -79,7 +79,10 @@ class MemoryWatch:
             self._look_in(min(max(room, _SOONEST_SECONDS), _LATEST_SECONDS), replica)
         else:
             peak = max(taken, _field(replica.pid, "status", b"VmHWM:") or 0)
+            kin = family(replica.pid, replica.started_at)
             if send(replica.pid, replica.started_at, signal.SIGKILL):
+                for one in kin:
+                    send(*one, signal.SIGKILL)
                 words = f"killed: memory {in_gib(peak)} over the limit of {in_gib(self._limit)}"
                 self._words[replica.replica_id] = words
 

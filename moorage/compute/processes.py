@@ -52,24 +52,32 @@ def send(pid: int, started_at: int, number: signal.Signals) -> bool:
     return True
 
 
-def end_all(pid: int, started_at: int, uid: int) -> None:
-    """SIGKILL to that process, what is left of its process group, and what it has started, as far as `uid`'s."""
+Family = frozenset[tuple[int, int]]
+"""Ids of processes with their starts."""
+
+
+def family(pid: int, started_at: int) -> Family:
+    """That process, its process group, and what these have started; nothing when the id is another's now.
+
+    One that has left the group and whose parent has ended is not seen.
+    """
     leader = _read(pid)
     if pid <= 1 or (leader is not None and leader.started_at != started_at):
-        return  # the id has gone to somebody else, and so would the group's
+        return frozenset()
+    found = dict(_processes())
+    members = {one for one, process in found.items() if process.group == pid or one == pid}
+    while more := {one for one, process in found.items() if process.parent in members} - members:
+        members |= more
+    return frozenset((one, found[one].started_at) for one in members if found[one].state != "Z")
+
+
+def end_all(pid: int, started_at: int, uid: int, known: Family = frozenset()) -> None:
+    """SIGKILL to the family of that process, and to what was `known` to be of it, as far as it is that user's."""
     for _ in range(_ROUNDS):
-        found = dict(_processes())
-        family = {one for one, process in found.items() if process.group == pid or one == pid}
-        grown = True
-        while grown:
-            more = {one for one, process in found.items() if process.parent in family} - family
-            family |= more
-            grown = bool(more)
-        left = [one for one in family if found[one].state != "Z" and _user(one) == uid and one != os.getpid()]
-        if not left:
+        left = [one for one in family(pid, started_at) | known if one[0] != os.getpid() and belongs_to(*one, uid)]
+        # Nothing that was signalled is left unless it is being started at this moment, or is in the kernel's hands.
+        if not [one for one in left if send(*one, signal.SIGKILL)]:
             return
-        for one in left:
-            send(one, found[one].started_at, signal.SIGKILL)
 
 
 def _processes() -> Iterator[tuple[int, _Process]]:

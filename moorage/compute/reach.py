@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from moorage.compute import as_model
 from moorage.datadir import DataDirectory
 from moorage.replica import frames
 
-_REPLICA_CODE = Path(frames.__file__).parent
+REPLICA_CODE = Path(frames.__file__).parent
 _CAP_SYS_ADMIN = 21
 _NEEDED_CAPABILITIES = {0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 3: "CAP_FOWNER", 5: "CAP_KILL", 6: "CAP_SETGID",
                         7: "CAP_SETUID"}  # fmt: skip
@@ -33,11 +35,13 @@ class Cover:
 
 def places(data: DataDirectory) -> tuple[Path, ...]:
     """The folders that a model needs beside its interpreter."""
-    return (_REPLICA_CODE, data.root, data.run)
+    return (REPLICA_CODE, data.root, data.run)
 
 
-def covers(python: Path, others: Iterable[Path]) -> list[dict[str, object]]:
+def covers(python: Path, others: Iterable[Path], to_be_opened: Path | None = None) -> list[dict[str, object]]:
     """What `as_model` has to show so that every user can run `python` and enter `others`; usually nothing.
+
+    `to_be_opened` counts as open already.
 
     Raises:
         OutOfReach: a folder on the way is closed to others, and this process may not make a view without it.
@@ -45,15 +49,15 @@ def covers(python: Path, others: Iterable[Path]) -> list[dict[str, object]]:
     found: dict[Path, Cover] = {}
     ways = [_Way.along(path) for path in (*_homes(python), *others)]
     for end in sorted({way.end for way in ways}):  # a folder comes before what is in it
-        closed = _closed(end)
-        if closed == end:
-            raise OutOfReach(_explain(closed))
+        closed = _closed(end, to_be_opened)
+        if end != to_be_opened and not end.stat().st_mode & 0o001:
+            raise OutOfReach(_explain(end))
         if closed is not None:
             cover = found.setdefault(closed, Cover(str(closed)))
             if not _is_within(end, cover.binds):
                 cover.binds.append(str(end))
     for link, target in dict.fromkeys(link for way in (*ways, _Way.along(python)) for link in way.links):
-        closed = _closed(link.parent)
+        closed = _closed(link.parent, to_be_opened)
         if closed is not None:
             cover = found.setdefault(closed, Cover(str(closed)))
             if not _is_within(link, cover.binds):
@@ -61,6 +65,15 @@ def covers(python: Path, others: Iterable[Path]) -> list[dict[str, object]]:
     if found and not _has_capability(_CAP_SYS_ADMIN):
         raise OutOfReach(_explain(min(found)))
     return [asdict(one) for one in found.values()]
+
+
+def as_user(uid: int, python: Path, others: Iterable[Path]) -> list[str]:
+    """What stands in front of a command of that interpreter which another user is to run; it needs `HOME`.
+
+    Raises:
+        OutOfReach: as `covers` does.
+    """
+    return [sys.executable, "-I", "-S", as_model.__file__, str(uid), json.dumps(covers(python, others))]
 
 
 def require_capabilities() -> None:
@@ -125,10 +138,10 @@ class _Way:
         return cls(here, links)
 
 
-def _closed(folder: Path) -> Path | None:
+def _closed(folder: Path, to_be_opened: Path | None = None) -> Path | None:
     """The topmost of the folder and those above it that others may not pass."""
     for one in (*reversed(folder.parents), folder):
-        if one.is_dir() and not one.stat().st_mode & 0o001:
+        if one != to_be_opened and one.is_dir() and not one.stat().st_mode & 0o001:
             return one
     return None
 

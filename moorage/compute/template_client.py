@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from moorage import unix
-from moorage.compute import as_model, reach
+from moorage.compute import reach
 from moorage.compute.base import ComputeError, Interpreter
+from moorage.compute.reach import REPLICA_CODE
 from moorage.datadir import DataDirectory
 from moorage.separation import make_bytecode_readable
 from moorage.settings import scrubbed_environment
 
 _logger = logging.getLogger(__name__)
 
-REPLICA_CODE = Path(__file__).parent.parent / "replica"
 _START_SECONDS = 60.0
 _OPERATION_SECONDS = 300.0  # the first import of a large library on a slow disk
 _POLL_SECONDS = 0.02
@@ -146,7 +146,7 @@ class Templates:
                     os.fchown(output.fileno(), uid, uid)
                     if interpreter.python == Path(sys.executable):
                         make_bytecode_readable(Path(sysconfig.get_path("purelib")))
-                    command = [*_as_user(uid, reach.covers(interpreter.python, reach.places(self._data))), *command]
+                    command = [*reach.as_user(uid, interpreter.python, reach.places(self._data)), *command]
                 return subprocess.Popen(
                     command,
                     env=base_environment(uid, folder, folder),
@@ -239,8 +239,3 @@ def _in_memory(document: dict[str, str]) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _as_user(uid: int, covers: list[dict[str, object]]) -> list[str]:
-    """What stands in front of a command that another user is to run."""
-    return [sys.executable, "-I", "-S", as_model.__file__, str(uid), json.dumps(covers)]

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from moorage.api.routing import Principal
+from moorage.api.workloads import DEFAULT_REPLICA_MEMORY_BYTES
 from moorage.asgi import serve_until_signal
 from moorage.compute.local import LocalCompute, is_alive
 from moorage.control.app import ControlDependencies, create_app
@@ -76,7 +77,8 @@ async def serve(settings: Settings) -> None:
     publisher = RoutingPublisher(data.snapshot)
     registry = _registry(settings, service_token)
     compute = LocalCompute(settings, data)
-    telemetry = Telemetry(sessions, publisher.routes, UsageSampler(is_alive), _now)
+    room = settings.replica_memory_bytes or DEFAULT_REPLICA_MEMORY_BYTES
+    telemetry = Telemetry(sessions, publisher.routes, UsageSampler(is_alive), _now, replica_memory_bytes=room)
     context = Context(
         settings=settings,
         data=data,

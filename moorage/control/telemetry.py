@@ -45,12 +45,14 @@ class Telemetry:
         sampler: UsageSampler,
         clock: Callable[[], int],
         elapsed: Callable[[], float] = monotonic,
+        replica_memory_bytes: int = DEFAULT_REPLICA_MEMORY_BYTES,
     ) -> None:
         self._sessions = sessions
         self.routes = routes
         self._sampler = sampler
         self._clock = clock
         self._elapsed = elapsed
+        self._room = replica_memory_bytes
         self.aggregate = Aggregate(clock, elapsed)
         self._usage: dict[str, Usage] = {}
         self._gauges: dict[EntityKey, EntityGauges] = {}
@@ -76,7 +78,7 @@ class Telemetry:
         ready = self._ready_replicas({one.endpoint for one in report.counts})
         counted = {EntityKey(one.endpoint_id, one.served) for one in report.counts}
         # A replica may be gone again before the next look.
-        self.aggregate.observe_gauges({key: _gauges((), ready[key]) for key in counted & ready.keys()})
+        self.aggregate.observe_gauges({key: self._gauges_of((), ready[key]) for key in counted & ready.keys()})
 
     def observe_load(self, report: LoadReport) -> None:
         """A gateway's word on the requests it has."""
@@ -128,7 +130,7 @@ class Telemetry:
             if row.id in usage:
                 found.setdefault(EntityKey(row.endpoint_id, row.served_name), []).append(usage[row.id])
         ready = self._ready_replicas()
-        gauges = {key: _gauges(found.get(key, ()), ready.get(key, 0)) for key in found.keys() | ready.keys()}
+        gauges = {key: self._gauges_of(found.get(key, ()), ready.get(key, 0)) for key in found.keys() | ready.keys()}
         self.aggregate.observe_gauges(gauges)
         self._usage, self._gauges, self._looked_at = usage, gauges, self._elapsed()
         self._memory = {key: sum(one.memory_bytes for one in of_entity) for key, of_entity in found.items()}
@@ -189,13 +191,12 @@ class Telemetry:
     def _is_recent(self) -> bool:
         return self._elapsed() - self._looked_at <= _USAGE_LASTS_SECONDS
 
-
-def _gauges(usage: Sequence[Usage], ready: int) -> EntityGauges:
-    shares = [one.cpu_percentage for one in usage if one.cpu_percentage is not None]
-    memory = [one.memory_bytes / DEFAULT_REPLICA_MEMORY_BYTES * 100 for one in usage]
-    return EntityGauges(
-        cpu=sum(shares) / len(shares) if shares else None,
-        memory=sum(memory) / len(memory) if memory else None,
-        replicas=ready,
-        provisioned_concurrency=ready * CONCURRENCY_PER_REPLICA,
-    )
+    def _gauges_of(self, usage: Sequence[Usage], ready: int) -> EntityGauges:
+        shares = [one.cpu_percentage for one in usage if one.cpu_percentage is not None]
+        memory = [one.memory_bytes / self._room * 100 for one in usage]
+        return EntityGauges(
+            cpu=sum(shares) / len(shares) if shares else None,
+            memory=sum(memory) / len(memory) if memory else None,
+            replicas=ready,
+            provisioned_concurrency=ready * CONCURRENCY_PER_REPLICA,
+        )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moorage.compute.reach import OutOfReach, as_user
 from moorage.datadir import DataDirectory
 from moorage.environments.errors import EnvironmentBuildError
 from moorage.environments.folders import EnvironmentFolders
@@ -21,7 +24,7 @@ from moorage.environments.requirements import EnvironmentSpec
 from moorage.environments.resolution import Resolution, index_options, lines_file, request_digest, resolve
 from moorage.environments.single_flight import SingleFlight, file_lock
 from moorage.environments.uv_process import Uv, explain, run_command, shorten
-from moorage.separation import make_readable
+from moorage.separation import make_readable, models_are_separated
 from moorage.settings import EnvManager, Settings, scrubbed_environment
 
 __all__ = ["Environment", "EnvironmentBuildError", "EnvironmentBuilder"]
@@ -39,6 +42,16 @@ for module in sys.argv[2:]:
         importlib.import_module(module)
     except Exception as error:
         sys.exit("%s cannot be imported: %s: %s" % (module, type(error).__name__, error))
+"""
+
+_COMPILERS = 4
+
+# Runs nothing of the packages, and gives way to whatever else wants to run.
+_COMPILE_ALL = """
+import compileall, os, sys
+os.nice(19)
+os.umask(0o022)
+compileall.compile_dir(sys.argv[1], quiet=2)
 """
 
 
@@ -64,6 +77,7 @@ class EnvironmentBuilder:
         self._uv = Uv(settings)
         self._requests: SingleFlight[Environment] = SingleFlight()
         self._builds: SingleFlight[Environment] = SingleFlight()
+        self._compilations: list[subprocess.Popen[bytes]] = []
 
     def path(self, key: str) -> Path:
         """The folder of a built environment: `venv/`, `requirements.txt`, `ready.json`."""
@@ -177,6 +191,8 @@ class EnvironmentBuilder:
                 await asyncio.shield(asyncio.to_thread(self._folders.remove, key))
                 raise
         log.conclude(f"environment {key} is ready")
+        if models_are_separated(self._settings):
+            self._begin_to_compile(key)
         return Environment(key, self._folders.python(key), EnvManager.UV)
 
     async def _build(
@@ -188,9 +204,12 @@ class EnvironmentBuilder:
         pins.touch(mode=0o600)
         pins.write_text("".join(f"{pin}\n" for pin in resolution.pins))
         await self._install(spec, interpreter, key, pins, log)
+        if models_are_separated(self._settings):
+            with log.step("compile"):
+                await self._compile(key)
+        await asyncio.to_thread(make_readable, folder)
         with log.step("verify import"):
             await self._verify_import(spec, key, resolution.pins)
-        await asyncio.to_thread(make_readable, folder)
         self._folders.mark_ready(key, python_version=interpreter.version, packages=len(resolution.pins))
 
     async def _install(
@@ -229,6 +248,8 @@ class EnvironmentBuilder:
     async def _verify_import(self, spec: EnvironmentSpec, key: str, pins: Sequence[str]) -> None:
         """Start the environment's interpreter, look for what was asked for, import MLflow if asked for.
 
+        That runs code of the packages: where models are users of their own, it is one too.
+
         Raises:
             EnvironmentBuildError: something is not there, or does not import.
         """
@@ -237,10 +258,51 @@ class EnvironmentBuilder:
         modules = ["mlflow.pyfunc"] if spec.requires_mlflow else []
         command: list[str | Path] = [self._folders.python(key), "-I", "-c", _VERIFY, json.dumps(wanted)]
         command += modules
-        finished = await run_command(command, scrubbed_environment(), directory=self.path(key))
+        environment = scrubbed_environment()
+        if models_are_separated(self._settings):
+            environment["HOME"] = str(self.path(key))
+            try:
+                user = as_user(self._settings.model_uid_base, self._folders.python(key), [self._folders.root])
+            except OutOfReach as error:
+                raise EnvironmentBuildError(str(error)) from error
+            command = [*user, *command]
+        finished = await run_command(command, environment, directory=self.path(key))
         if finished.status != 0:
             reason = "; ".join(finished.error_lines[-5:]) or f"Python ended with status {finished.status}"
             raise EnvironmentBuildError(shorten(f"the environment was installed but does not work: {reason}"))
+
+
+    async def _compile(self, key: str) -> None:
+        """Compile the modules that this process has imported too, as far as they are in the environment.
+
+        MLflow and what it imports are most of what a model imports. One that is a user of its own may read the
+        outcome but not write it, and would compile them at every start.
+        """
+        python = self._folders.python(key)
+        ours = Path(sysconfig.get_path("purelib"))
+        files = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+        within = [file.relative_to(ours) for file in files if file.suffix == ".py" and file.is_relative_to(ours)]
+        places = list(python.parent.parent.glob("lib/python3*/site-packages"))
+        found = [str(path) for place in places for name in within if (path := place / name).is_file()]
+        at_once = min(len(os.sched_getaffinity(0)), _COMPILERS)
+        command: list[str | Path] = [python, "-I", "-S", "-m", "compileall", "-q", "-i", "-"]
+        parts = ["\n".join(found[first::at_once]) for first in range(at_once)]
+        await asyncio.gather(*(run_command(command, scrubbed_environment(), stdin=part) for part in parts if part))
+
+    def _begin_to_compile(self, key: str) -> None:
+        """Compile the rest. That takes a while and is not waited for: without it all works, and starts later."""
+        python = self._folders.python(key)
+        self._compilations = [one for one in self._compilations if one.poll() is None]
+        self._compilations.append(
+            subprocess.Popen(
+                [python, "-I", "-S", "-c", _COMPILE_ALL, python.parent.parent / "lib"],
+                env=scrubbed_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
 
 
 def _report_conda(spec: EnvironmentSpec, log: BuildLog) -> None:

@@ -21,7 +21,7 @@ PYTHON = ".".join(map(str, sys.version_info[:3]))
 @pytest.fixture
 def data(tmp_path):
     directory = DataDirectory(tmp_path / "data")
-    directory.create()
+    directory.create(for_other_users=True)
     return directory
 
 

@@ -72,7 +72,7 @@ def other_log(tmp_path):
 
 
 def builder_of(data: DataDirectory, **settings: object) -> tuple[EnvironmentBuilder, PretendedUv]:
-    builder = EnvironmentBuilder(Settings(**{"env_manager": "uv", **settings}), data)
+    builder = EnvironmentBuilder(Settings(**{"env_manager": "uv", "model_uid_base": 0, **settings}), data)
     uv = PretendedUv()
     builder._uv = uv
     return builder, uv
