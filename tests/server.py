@@ -44,6 +44,11 @@ def wait_for(what: str, look: Callable[[], T], seconds: float, pace: float = 0.0
         time.sleep(pace)
 
 
+def heed_interrupts() -> None:
+    """For `preexec_fn`: what a shell started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """One `moorage serve` and what its clients need to reach it."""
 

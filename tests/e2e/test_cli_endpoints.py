@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server import Json, Server, wait_for
+from server import Json, Server, heed_interrupts, wait_for
 
 ENDPOINT = "cli-wine"
 PATH = f"/api/2.0/serving-endpoints/{ENDPOINT}"
@@ -33,6 +33,7 @@ def start(server: Server, *arguments: str, **more: str) -> subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
         env=environment(server, **more),
+        preexec_fn=heed_interrupts,
     )
 
 

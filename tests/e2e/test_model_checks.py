@@ -17,7 +17,7 @@ import pytest
 from mlflow.models import infer_signature
 from mlflow.pyfunc import PythonModel
 from models import MISSING_PACKAGE, pins
-from server import OTHER_TOKEN, Server, data_directory, is_alive, wait_for
+from server import OTHER_TOKEN, Server, data_directory, heed_interrupts, is_alive, wait_for
 
 CHECKS = "/api/2.0/model-checks"
 STEPS = ["registry", "fetch", "environment", "load", "signature", "example", "batching"]
@@ -290,7 +290,14 @@ def test_interrupting_the_command_cancels_the_check(server):
     before = traces(server)
     environment = {**os.environ, "DATABRICKS_HOST": server.url, "DATABRICKS_TOKEN": server.token}
     command = [sys.executable, "-m", "moorage", "check", f"models:/{model}/1"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
     try:
         pid = wait_for("the model is being loaded", lambda: loading_replica(server, before), _SECONDS)
         process.send_signal(signal.SIGINT)
