@@ -154,7 +154,9 @@ def stops(site: Site, point: CrashPoint, arm: Arm) -> Outcome:
 
     def outcome() -> None:
         assert site.server.settled(name)["state"]["ready"] == "NOT_READY"
-        assert site.server.query(name, {"dataframe_records": [{"a": 1}]}).status_code == 400
+        body = {"dataframe_records": [{"a": 1}]}
+        # The rows are first; a control plane that comes back has yet to tell the gateways.
+        wait_for("queries are refused", lambda: site.server.query(name, body).status_code == 400, 10)
 
     return outcome
 

@@ -21,6 +21,8 @@ def test_what_a_user_did_is_there_with_their_address_and_request(server):
     exported = [json.loads(line) for line in server.http.get(f"{LOG}/export", params=wanted).text.splitlines()]
     assert exported == [entry]
     assert made["token_value"] not in json.dumps(entry)
+    token_id = {"token_id": made["token_info"]["token_id"]}
+    assert httpx.post(f"{server.url}/api/2.0/token/delete", headers=headers, json=token_id).status_code == 200
 
 
 def test_a_client_cannot_say_where_it_comes_from(server):
