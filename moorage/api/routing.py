@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from moorage.api.ai_gateway import Guardrails
+from moorage.api.external_models import ExternalTask, Provider
 from moorage.api.rate_limits import CompiledLimit
 
 
@@ -34,18 +36,59 @@ class ReplicaRoute(_Wire):
     address: str
 
 
+class ExternalRoute(_Wire):
+    """A provider's model: `moorage.external.exchange.Target` says what `options` and `credentials` hold.
+
+    Credentials are sealed (`moorage.encryption`) for `credential_purpose(endpoint id)`. A `problem` says why the
+    model cannot be reached, such as a secret that was deleted.
+    """
+
+    provider: Provider
+    model: str
+    options: dict[str, str] = Field(default_factory=dict)
+    credentials: dict[str, str] = Field(default_factory=dict)
+    problem: str = ""
+
+
+def credential_purpose(endpoint_id: str) -> str:
+    """What the credentials in the route of an endpoint are sealed for."""
+    return f"route/{endpoint_id}"
+
+
+class CaptureRoute(_Wire):
+    """An inference table that requests and answers are written to: `table` is its name in three levels.
+
+    `legacy` is whether it has the columns of the older `auto_capture_config`. `sampling_fraction` of the requests
+    are written.
+    """
+
+    table: str
+    legacy: bool = False
+    sampling_fraction: float = 1.0
+
+
 class ServedRoute(_Wire):
-    """A served entity: its name, share of the endpoint's traffic in per cent, and live replicas."""
+    """A served entity: its name, share of the endpoint's traffic in per cent, and live replicas.
+
+    `external` is set for a provider's model, which has no replicas. `id` is that of its deployment; `entity` and
+    `version` name the registered model, or the provider's.
+    """
 
     name: str
     traffic_percentage: int
     replicas: tuple[ReplicaRoute, ...] = ()
+    external: ExternalRoute | None = None
+    id: str = ""
+    entity: str = ""
+    version: str = ""
 
 
 class EndpointRoute(_Wire):
     """An endpoint as the gateway sees it.
 
-    `managers` and `queriers` hold ids of users, service principals and groups; admins need no entry.
+    `managers` and `queriers` hold ids of users, service principals and groups; admins need no entry. `task` is that
+    of external models, all of which have the same. `captures` are the inference tables; `usage` is whether usage is
+    tracked; with `fallback` the other entities, in their order, are tried when the chosen one fails.
     """
 
     name: str
@@ -56,6 +99,12 @@ class EndpointRoute(_Wire):
     managers: frozenset[str] = frozenset()
     queriers: frozenset[str] = frozenset()
     limits: tuple[CompiledLimit, ...] = ()
+    task: ExternalTask | None = None
+    captures: tuple[CaptureRoute, ...] = ()
+    usage: bool = False
+    fallback: bool = False
+    guardrails: Guardrails | None = None
+    config_version: int = 0
 
 
 class PrincipalKind(StrEnum):

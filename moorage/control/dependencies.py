@@ -15,7 +15,7 @@ from moorage.compute.base import Observation, ReplicaProcess
 from moorage.control.store.engine import Sessions
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
-from moorage.identity.encryption import Encryption
+from moorage.encryption import Encryption
 from moorage.registry.client import ModelRegistry
 from moorage.settings import Settings
 

@@ -24,7 +24,7 @@ from moorage.control.store.engine import Sessions, make_sessions, migrate, open_
 from moorage.control.store.models import Secret, WorkspaceSetting
 from moorage.control.store.sealed import replace_sealed
 from moorage.datadir import DataDirectory
-from moorage.identity.encryption import BadKey, CannotDecrypt, Encryption, key_text, new_key, parse_key, same_key_id
+from moorage.encryption import BadKey, CannotDecrypt, Encryption, key_text, new_key, parse_key, same_key_id
 
 ENCRYPTION_KEY_VARIABLE = "MOORAGE_ENCRYPTION_KEY"
 

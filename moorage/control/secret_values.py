@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moorage.control.store.models import Secret
-from moorage.identity.encryption import Encryption
+from moorage.encryption import Encryption
 
 _SECRET = "secret"
 

@@ -22,7 +22,7 @@ from moorage.control.store import permissions
 from moorage.control.store import secrets as store
 from moorage.control.store.engine import Sessions, reading
 from moorage.control.store.permissions import ObjectType
-from moorage.identity.encryption import CannotDecrypt, Encryption
+from moorage.encryption import CannotDecrypt, Encryption
 
 _LONGEST_VARIABLE = 32 * 4096  # bytes of NAME=VALUE with its closing NUL: the kernel's MAX_ARG_STRLEN
 

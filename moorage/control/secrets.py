@@ -41,7 +41,7 @@ from moorage.control.store import secrets as store
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Secret, SecretScope
 from moorage.control.store.permissions import ObjectType
-from moorage.identity.encryption import CannotDecrypt
+from moorage.encryption import CannotDecrypt
 
 MOST_SCOPES = 1000
 MOST_SECRETS = 1000  # of a scope

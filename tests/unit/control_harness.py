@@ -24,7 +24,7 @@ from moorage.control.store.engine import Sessions, make_sessions, migrate, open_
 from moorage.control.store.models import Config, Deployment, Endpoint, User
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
-from moorage.identity.encryption import Encryption
+from moorage.encryption import Encryption
 from moorage.registry.client import ModelVersion
 from moorage.settings import Settings
 from moorage.telemetry.usage import Reading, UsageSampler

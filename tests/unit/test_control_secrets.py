@@ -17,7 +17,7 @@ from moorage.control.store import groups, permissions
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Group, Secret, SecretScope, User
 from moorage.control.store.permissions import ObjectType
-from moorage.identity.encryption import Encryption
+from moorage.encryption import Encryption
 
 SECRETS = "/api/2.0/secrets"
 CHECKS = "/api/2.0/model-checks"

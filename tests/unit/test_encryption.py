@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.identity.encryption import (
+from moorage.encryption import (
     KEY_BYTES,
     SEALED_PREFIX,
     BadKey,

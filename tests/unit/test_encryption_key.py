@@ -24,7 +24,7 @@ from moorage.control.secret_values import decrypt_secret, encrypt_secret
 from moorage.control.store.engine import Sessions, make_sessions, migrate, open_database, reading
 from moorage.control.store.models import Deployment, Endpoint, Secret, SecretScope, WorkspaceSetting
 from moorage.datadir import DataDirectory
-from moorage.identity.encryption import CannotDecrypt, Encryption, key_text, new_key, parse_key
+from moorage.encryption import CannotDecrypt, Encryption, key_text, new_key, parse_key
 from moorage.supervisor.bootstrap import held
 
 VALUES = {

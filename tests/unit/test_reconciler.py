@@ -32,8 +32,8 @@ from moorage.control.secret_variables import SecretReader
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint, Event, Replica
 from moorage.control.telemetry import Telemetry
+from moorage.encryption import Encryption
 from moorage.environments.builder import Environment, EnvironmentBuildError
-from moorage.identity.encryption import Encryption
 from moorage.registry.client import ModelVersion
 from moorage.settings import EnvManager
 from moorage.telemetry.aggregate import EntityCounts, EntityKey

@@ -14,7 +14,7 @@ from moorage.control.admin_env import connection_variables, read_admin_env, writ
 from moorage.control.store import identity
 from moorage.control.store.engine import make_sessions, open_database
 from moorage.datadir import DataDirectory
-from moorage.identity.encryption import key_text, new_key
+from moorage.encryption import key_text, new_key
 from moorage.identity.tokens import token_digest
 from moorage.settings import Settings
 from moorage.supervisor.bootstrap import CannotStart, held, prepare_data

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Column, String, Table, Text, cast, select, update
 from sqlalchemy.orm import Session
 
 from moorage.control.store.models import Base
-from moorage.identity.encryption import SEALED_PREFIX
+from moorage.encryption import SEALED_PREFIX
 
 
 def replace_sealed(session: Session, replacement: Callable[[str], str]) -> None:
