@@ -42,7 +42,7 @@ class DataDirectory:
             for folder in (self.root, self.run, *self._passable):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 folder.chmod(passable)
-            for folder in (self.mlflow, self._server_run):
+            for folder in (self.mlflow, self.spool, self.tables, self._server_run):
                 folder.mkdir(mode=0o700, exist_ok=True)
             for folder in (self.root, self.run, self.logs):
                 self._close_contents(folder)
@@ -91,6 +91,21 @@ class DataDirectory:
         return self.root / "mlflow"
 
     @property
+    def spool(self) -> Path:
+        """What is to go into the tables: segments of gateways and the control plane."""
+        return self.root / "spool"
+
+    @property
+    def tables(self) -> Path:
+        """The Delta tables: `CATALOG/SCHEMA/TABLE`."""
+        return self.root / "tables"
+
+    @property
+    def tables_status(self) -> Path:
+        """How the delivery to each table does, as a `TablesReport`."""
+        return self.spool / "tables.json"
+
+    @property
     def environments(self) -> Path:
         """One folder a built environment, named by its key."""
         return self.root / "environments"
@@ -134,6 +149,10 @@ class DataDirectory:
     @property
     def mlflow_socket(self) -> Path:
         return self._server_run / "mlflow.sock"
+
+    @property
+    def guardrails_socket(self) -> Path:
+        return self._server_run / "guardrails.sock"
 
     @property
     def snapshot(self) -> Path:

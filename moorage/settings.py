@@ -6,11 +6,12 @@ through their environment, so that all of them see the same values.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -19,7 +20,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from moorage.api.workloads import DEFAULT_REPLICA_MEMORY_BYTES
 
 MIB = 1024 * 1024
+ENCRYPTION_KEY_VARIABLE = "MOORAGE_ENCRYPTION_KEY"
+"""The encryption key where it is not in the data directory's file: no setting, since settings are shown."""
 _ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
+_TABLES_SCHEMES = ("s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://", "file:///")
+_TABLES_PLACE = re.compile(f"(?:{'|'.join(_TABLES_SCHEMES)}|/)[^/]")
+_ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9_-]{1,63}")
 _SENDER = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*")
 
 
@@ -56,6 +62,8 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(default=297, gt=0)
     request_body_timeout_seconds: float = Field(default=60, gt=0)
     max_request_bytes: int = Field(default=16 * MIB, gt=0)
+    max_language_request_bytes: int = Field(default=4 * MIB, gt=0)
+    stream_idle_seconds: float = Field(default=120, gt=0)
     replica_wait_seconds: float = Field(default=120, gt=0)
     max_queued_requests: int = Field(default=1024, gt=0)
     max_queued_bytes: int = Field(default=512 * MIB, gt=0)
@@ -70,6 +78,20 @@ class Settings(BaseSettings):
     model_uid_base: int = Field(default=61000, ge=0, le=2**31 - 2**20)
     replica_memory_bytes: int = Field(default=DEFAULT_REPLICA_MEMORY_BYTES, ge=0)
     strict_json: bool = True
+    allow_metadata_addresses: bool = False
+
+    tables_uri: str | None = None
+    tables_storage_options: SecretStr | None = None
+    payload_max_bytes: int = Field(default=MIB, ge=0, le=16 * MIB)
+    payload_redact_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    spool_max_bytes: int = Field(default=1024 * MIB, ge=32 * MIB)
+
+    guardrail_timeout_seconds: float = Field(default=10, gt=0, le=120)
+    guardrails_model_dir: Path | None = None
+    guardrails_judge_endpoint: str | None = None
+    guardrails_judge_model: str | None = None
+    guardrails_judge_taxonomy: Literal["llama-guard-2", "llama-guard-3"] = "llama-guard-3"
+    guardrails_judge_token_file: Path | None = None
 
     oidc_issuer: str | None = None
     oidc_client_id: str | None = None
@@ -83,7 +105,9 @@ class Settings(BaseSettings):
     notification_webhook_secret: SecretStr | None = None
     notification_attempts: int = Field(default=12, ge=1, le=100)
 
-    @field_validator("env_extra_index_urls", "env_find_links", "oidc_allowed_domains", mode="before")
+    @field_validator(
+        "env_extra_index_urls", "env_find_links", "oidc_allowed_domains", "payload_redact_keys", mode="before"
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Lists are given with spaces or commas between their items."""
@@ -107,6 +131,34 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
+
+    @field_validator("guardrails_judge_endpoint")
+    @classmethod
+    def _judge(cls, value: str | None) -> str | None:
+        if value is None or _ENDPOINT_NAME.fullmatch(value):
+            return value
+        try:
+            url = urlsplit(value)
+            known = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        except ValueError:
+            known = False
+        if not known or "@" in url.netloc:
+            raise ValueError("must be the name of a serving endpoint, or an http(s):// URL without a password")
+        return value
+
+    @field_validator("tables_uri")
+    @classmethod
+    def _place_of_tables(cls, value: str | None) -> str | None:
+        if value is not None and not _TABLES_PLACE.match(value):
+            raise ValueError(f"must be an absolute path, or a URL that begins with {', '.join(_TABLES_SCHEMES)}")
+        return value
+
+    @field_validator("tables_storage_options")
+    @classmethod
+    def _storage_options(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_object_of_texts(value.get_secret_value()):
+            raise ValueError('must be a JSON object of texts, such as {"AWS_REGION": "eu-central-1"}')
+        return value
 
     @field_validator("smtp_url")
     @classmethod
@@ -204,6 +256,14 @@ def _is_url(value: SecretStr, schemes: set[str]) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, a bracket too many
         return False
+
+
+def _is_object_of_texts(text: str) -> bool:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and all(isinstance(one, str) for one in document.values())
 
 
 def _is_private_url(url: str) -> bool:

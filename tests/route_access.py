@@ -135,6 +135,7 @@ ROUTES = [
     Route("GET", "/api/2.0/audit-log", Needs.ADMIN),
     Route("GET", "/api/2.0/audit-log/export", Needs.ADMIN),
     Route("GET", "/metrics", Needs.ADMIN),
+    Route("GET", "/api/2.0/moorage/usage", Needs.CREDENTIAL),
     Route("POST", "/api/2.0/external-function", Needs.CREDENTIAL, body={}),
     Route("POST", "/api/2.0/model-checks", Needs.CREDENTIAL, body={"entity_name": "ads1", "entity_version": "9"}),
     *(
@@ -159,6 +160,8 @@ ROUTES = [
     _of_endpoint("POST", "/config:rollback", Needs.MANAGE, {"config_version": 1}),
     _of_endpoint("POST", "/config:start", Needs.MANAGE),
     _of_endpoint("POST", "/config:stop", Needs.MANAGE),
+    _of_endpoint("GET", "/inference-table", Needs.MANAGE),
+    _of_endpoint("GET", "/inference-table/rows", Needs.MANAGE),
     _of_endpoint("GET", "/events", Needs.VIEW),
     _of_endpoint("GET", "/events/stream", Needs.VIEW),
     _of_endpoint("GET", "/metrics", Needs.VIEW),

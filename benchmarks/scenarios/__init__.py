@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.report import Outcome
-from benchmarks.scenarios import gateway, lifecycle, many, models
+from benchmarks.scenarios import external, gateway, lifecycle, many, models
 
 Scenario = Callable[[Bench], Outcome]
 
@@ -18,4 +18,5 @@ SCENARIOS: dict[str, Scenario] = {
     "memory": lifecycle.memory,
     "start": lifecycle.start,
     "many": many.many,
+    "external": external.external,
 }

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
+from moorage.api.table_names import TablePart
 from moorage.api.wire import Count, ShortText, Text, WireInput, missing_field
 
 _MOST_LIMITS = 20
@@ -91,9 +92,9 @@ class GatewayInferenceTable(WireInput):
     """Where requests and answers are logged; the place is needed once it is enabled."""
 
     enabled: bool = False
-    catalog_name: ShortText | None = None
-    schema_name: ShortText | None = None
-    table_name_prefix: ShortText | None = None
+    catalog_name: TablePart | None = None
+    schema_name: TablePart | None = None
+    table_name_prefix: TablePart | None = None
 
     @model_validator(mode="after")
     def _place_when_enabled(self) -> GatewayInferenceTable:

@@ -5,12 +5,11 @@ Source: Databricks REST reference, serving endpoints, create (`config`).
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from moorage.api.served_entities import (
     EntityKind,
@@ -21,19 +20,10 @@ from moorage.api.served_entities import (
     ServedModelOutput,
     ServedModelSummary,
 )
+from moorage.api.table_names import TablePart
 from moorage.api.wire import Count, Text, WireInput, WireOutput, missing_field
 
 _MOST_ENTITIES = 15
-_TABLE_PART = re.compile(r"[^\s./\\\x00-\x1f\x7f]{1,255}")
-
-
-def _table_part(text: str) -> str:
-    if not _TABLE_PART.fullmatch(text):
-        raise ValueError("must be 1 to 255 characters without spaces, dots and slashes")
-    return text
-
-
-TablePart = Annotated[Text, AfterValidator(_table_part)]
 
 
 class RouteInput(WireInput):
@@ -203,10 +193,10 @@ class AutoCaptureOutput(WireOutput):
 
 
 class ConfigOutput(WireOutput):
-    """`served_models` mirrors every custom model of `served_entities`."""
+    """`served_models` mirrors every custom model of `served_entities`; where there is none it is left out."""
 
     served_entities: tuple[ServedEntityOutput, ...]
-    served_models: tuple[ServedModelOutput, ...]
+    served_models: tuple[ServedModelOutput, ...] | None = None
     traffic_config: TrafficConfig
     auto_capture_config: AutoCaptureOutput | None = None
     config_version: int
@@ -218,4 +208,4 @@ class PendingConfigOutput(ConfigOutput):
 
 class ConfigSummary(WireOutput):
     served_entities: tuple[ServedEntitySummary, ...]
-    served_models: tuple[ServedModelSummary, ...]
+    served_models: tuple[ServedModelSummary, ...] | None = None

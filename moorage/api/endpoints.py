@@ -14,7 +14,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from moorage.api.ai_gateway import AiGateway, RateLimit
 from moorage.api.configs import ConfigInput, ConfigOutput, ConfigSummary, PendingConfigOutput
+from moorage.api.external_models import ExternalTask
 from moorage.api.served_entities import EntityKind
+from moorage.api.table_names import TableName
 from moorage.api.wire import Name, ShortText, Text, WireInput, WireOutput
 
 RESERVED_PREFIX = "databricks-"
@@ -85,14 +87,14 @@ class EmailNotifications(WireInput):
 
 
 class TelemetryTables(WireInput):
-    logs_table: ShortText | None = None
+    logs_table: TableName | None = None
     traces_table: ShortText | None = None
     metrics_table: ShortText | None = None
     annotations_table: ShortText | None = None
 
 
 class TelemetryInferenceTable(WireInput):
-    name: ShortText | None = None
+    name: TableName | None = None
     sampling_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
@@ -191,11 +193,15 @@ class _EndpointOutput(WireOutput):
     ai_gateway: AiGateway | None = None
     budget_policy_id: str | None = None
     telemetry_config: TelemetryConfig | None = None
+    task: ExternalTask | None = None
     stopped: bool | None = None
 
 
 class EndpointDetail(_EndpointOutput):
-    """One endpoint in full. `config` is the active configuration, `pending_config` the one on its way."""
+    """One endpoint in full. `config` is the active configuration, `pending_config` the one on its way.
+
+    `endpoint_type` is there for endpoints of external models alone.
+    """
 
     config: ConfigOutput | None = None
     pending_config: PendingConfigOutput | None = None
@@ -204,6 +210,7 @@ class EndpointDetail(_EndpointOutput):
     endpoint_url: str | None = None
     data_plane_info: DataPlaneInfo | None = None
     email_notifications: EmailNotifications | None = None
+    endpoint_type: EntityKind | None = None
 
 
 class EndpointSummary(_EndpointOutput):

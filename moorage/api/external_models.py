@@ -1,20 +1,26 @@
 """External models: a provider's model behind an endpoint, and the credentials that each provider takes.
 
 A credential is a pair of fields: `X` holds a reference to a stored secret, `X_plaintext` the text itself.
-Source: Databricks REST reference, serving endpoints, create (`external_model`).
+Source: Databricks REST reference, serving endpoints, create (`external_model`). The base URLs that the reference
+does not have are Moorage's own: with them every provider can be reached through a proxy.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from moorage.api.wire import ShortText, Text, WireInput, missing_field
+from moorage.api.addresses import BaseUrl
+from moorage.api.wire import ShortText, Text, WireInput, WireOutput, missing_field
 
 SECRET_REFERENCE = re.compile(r"\{\{secrets/(?P<scope>[^/{}\s]+)/(?P<key>[^/{}\s]+)\}\}")
+_PLAINTEXT = "_plaintext"
+_LONGEST_PLAINTEXT = 128 * 1024
+_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 class Provider(StrEnum):
@@ -54,26 +60,39 @@ def _reference(text: str) -> str:
     return text
 
 
+def _region(text: str) -> str:
+    """It becomes part of a host's name."""
+    if not _REGION.fullmatch(text):
+        raise ValueError("must be the name of a region: lower-case letters, digits and '-'")
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _plaintext(text: SecretStr) -> SecretStr:
+    value = text.get_secret_value()
+    if not value.strip() or "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must be text that is not empty, without NUL characters")
+    return text
+
+
+Plaintext = Annotated[SecretStr, Field(max_length=_LONGEST_PLAINTEXT), AfterValidator(_plaintext)]
 SecretReference = Annotated[Text, AfterValidator(_reference)]
+Region = Annotated[ShortText, AfterValidator(_region)]
 
 
-class _Credentials(WireInput):
+class ProviderConfig(WireInput):
     """Base of what holds credential pairs. `required` names the pairs that must be there."""
 
     required: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="after")
-    def _one_of_each_pair(self) -> _Credentials:
-        for field in type(self).model_fields:
-            if not field.endswith("_plaintext"):
-                continue
-            pair = field.removesuffix("_plaintext")
-            if getattr(self, pair) is not None and getattr(self, field) is not None:
-                raise ValueError(f"give either '{pair}' or '{field}', not both")
+    def _one_of_each_pair(self) -> ProviderConfig:
+        for pair in self._pairs():
+            if pair in self.references and pair in self.plaintexts:
+                raise ValueError(f"give either '{pair}' or '{pair}{_PLAINTEXT}', not both")
         for pair in self.required:
             if not self.has(pair):
                 raise missing_field(pair)
@@ -81,56 +100,99 @@ class _Credentials(WireInput):
 
     def has(self, pair: str) -> bool:
         """Whether one member of the pair was given."""
-        return getattr(self, pair) is not None or getattr(self, f"{pair}_plaintext") is not None
+        return pair in self.references or pair in self.plaintexts
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What was given beside credentials, by field."""
+        given = ((field, getattr(self, field)) for field in type(self).model_fields if field in self.model_fields_set)
+        return {field: str(value) for field, value in given if value is not None and not self._is_secret(field)}
+
+    @property
+    def references(self) -> dict[str, str]:
+        """The credentials that are kept in secrets, by pair."""
+        return {pair: reference for pair in self._pairs() if (reference := getattr(self, pair)) is not None}
+
+    @property
+    def plaintexts(self) -> dict[str, SecretStr]:
+        """The credentials that were given as text, by pair."""
+        texts = ((pair, getattr(self, pair + _PLAINTEXT)) for pair in self._pairs())
+        return {pair: text for pair, text in texts if text is not None}
+
+    @classmethod
+    def shown(cls, options: Mapping[str, str], references: Mapping[str, str]) -> ProviderConfigOutput:
+        """The object that answers show, from what `options` and `references` are."""
+        return {**options, **references}
+
+    @classmethod
+    def _pairs(cls) -> Iterator[str]:
+        return (field.removesuffix(_PLAINTEXT) for field in cls.model_fields if field.endswith(_PLAINTEXT))
+
+    @classmethod
+    def _is_secret(cls, field: str) -> bool:
+        return field.removesuffix(_PLAINTEXT) in cls._pairs()
 
 
-class Ai21LabsConfig(_Credentials):
+ProviderConfigOutput = dict[str, str | dict[str, str]]
+"""A provider's configuration as answers show it: without the credentials that were given as text."""
+
+_API_KEY_HEADER = "api_key_header"
+_API_KEY_VALUE = "api_key_value"
+_BEARER_TOKEN = "bearer_token"
+
+
+class Ai21LabsConfig(ProviderConfig):
     required = ("ai21labs_api_key",)
+    ai21labs_api_base: BaseUrl | None = None
     ai21labs_api_key: SecretReference | None = None
-    ai21labs_api_key_plaintext: SecretStr | None = None
+    ai21labs_api_key_plaintext: Plaintext | None = None
 
 
-class AnthropicConfig(_Credentials):
+class AnthropicConfig(ProviderConfig):
     required = ("anthropic_api_key",)
+    anthropic_api_base: BaseUrl | None = None
     anthropic_api_key: SecretReference | None = None
-    anthropic_api_key_plaintext: SecretStr | None = None
+    anthropic_api_key_plaintext: Plaintext | None = None
 
 
-class CohereConfig(_Credentials):
+class CohereConfig(ProviderConfig):
     required = ("cohere_api_key",)
-    cohere_api_base: Text | None = None
+    cohere_api_base: BaseUrl | None = None
     cohere_api_key: SecretReference | None = None
-    cohere_api_key_plaintext: SecretStr | None = None
+    cohere_api_key_plaintext: Plaintext | None = None
 
 
-class PalmConfig(_Credentials):
+class PalmConfig(ProviderConfig):
     required = ("palm_api_key",)
+    palm_api_base: BaseUrl | None = None
     palm_api_key: SecretReference | None = None
-    palm_api_key_plaintext: SecretStr | None = None
+    palm_api_key_plaintext: Plaintext | None = None
 
 
-class DatabricksModelServingConfig(_Credentials):
+class DatabricksModelServingConfig(ProviderConfig):
     required = ("databricks_api_token",)
-    databricks_workspace_url: ShortText
+    databricks_workspace_url: BaseUrl
     databricks_api_token: SecretReference | None = None
-    databricks_api_token_plaintext: SecretStr | None = None
+    databricks_api_token_plaintext: Plaintext | None = None
 
 
-class GoogleCloudVertexAiConfig(_Credentials):
+class GoogleCloudVertexAiConfig(ProviderConfig):
     required = ("private_key",)
     project_id: ShortText
-    region: ShortText
+    region: Region
+    vertex_api_base: BaseUrl | None = None
     private_key: SecretReference | None = None
-    private_key_plaintext: SecretStr | None = None
+    private_key_plaintext: Plaintext | None = None
 
 
-class AmazonBedrockConfig(_Credentials):
-    aws_region: ShortText
+class AmazonBedrockConfig(ProviderConfig):
+    aws_region: Region
     bedrock_provider: Annotated[BedrockProvider, BeforeValidator(_lower)]
+    bedrock_api_base: BaseUrl | None = None
     aws_access_key_id: SecretReference | None = None
-    aws_access_key_id_plaintext: SecretStr | None = None
+    aws_access_key_id_plaintext: Plaintext | None = None
     aws_secret_access_key: SecretReference | None = None
-    aws_secret_access_key_plaintext: SecretStr | None = None
+    aws_secret_access_key_plaintext: Plaintext | None = None
     instance_profile_arn: Text | None = None
     uc_service_credential_name: Text | None = None
 
@@ -147,18 +209,19 @@ class AmazonBedrockConfig(_Credentials):
         return self
 
 
-class OpenAIConfig(_Credentials):
+class OpenAIConfig(ProviderConfig):
     openai_api_type: Annotated[OpenAIApiType, BeforeValidator(_lower)] = OpenAIApiType.OPENAI
     openai_api_key: SecretReference | None = None
-    openai_api_key_plaintext: SecretStr | None = None
-    openai_api_base: Text | None = None
+    openai_api_key_plaintext: Plaintext | None = None
+    openai_api_base: BaseUrl | None = None
     openai_api_version: Text | None = None
     openai_deployment_name: Text | None = None
     openai_organization: Text | None = None
     microsoft_entra_client_id: Text | None = None
     microsoft_entra_tenant_id: Text | None = None
+    microsoft_entra_authority: BaseUrl | None = None
     microsoft_entra_client_secret: SecretReference | None = None
-    microsoft_entra_client_secret_plaintext: SecretStr | None = None
+    microsoft_entra_client_secret_plaintext: Plaintext | None = None
 
     @model_validator(mode="after")
     def _what_the_type_needs(self) -> OpenAIConfig:
@@ -177,21 +240,23 @@ class OpenAIConfig(_Credentials):
         return self
 
 
-class ApiKeyAuth(_Credentials):
+class ApiKeyAuth(ProviderConfig):
     required = ("value",)
     key: ShortText
     value: SecretReference | None = None
-    value_plaintext: SecretStr | None = None
+    value_plaintext: Plaintext | None = None
 
 
-class BearerTokenAuth(_Credentials):
+class BearerTokenAuth(ProviderConfig):
     required = ("token",)
     token: SecretReference | None = None
-    token_plaintext: SecretStr | None = None
+    token_plaintext: Plaintext | None = None
 
 
-class CustomProviderConfig(WireInput):
-    custom_provider_url: ShortText
+class CustomProviderConfig(ProviderConfig):
+    """Its credential is in an object of its own; `options`, `references` and `plaintexts` name it as others' are."""
+
+    custom_provider_url: BaseUrl
     api_key_auth: ApiKeyAuth | None = None
     bearer_token_auth: BearerTokenAuth | None = None
 
@@ -200,6 +265,38 @@ class CustomProviderConfig(WireInput):
         if (self.api_key_auth is None) == (self.bearer_token_auth is None):
             raise ValueError("give exactly one of 'api_key_auth' and 'bearer_token_auth'")
         return self
+
+    @property
+    def options(self) -> dict[str, str]:
+        options = {"custom_provider_url": self.custom_provider_url}
+        if self.api_key_auth is not None:
+            options[_API_KEY_HEADER] = self.api_key_auth.key
+        return options
+
+    @property
+    def references(self) -> dict[str, str]:
+        name, credential = self._credential
+        return dict(zip([name], credential.references.values(), strict=False))
+
+    @property
+    def plaintexts(self) -> dict[str, SecretStr]:
+        name, credential = self._credential
+        return dict(zip([name], credential.plaintexts.values(), strict=False))
+
+    @property
+    def _credential(self) -> tuple[str, ProviderConfig]:
+        if self.api_key_auth is not None:
+            return _API_KEY_VALUE, self.api_key_auth
+        assert self.bearer_token_auth is not None
+        return _BEARER_TOKEN, self.bearer_token_auth
+
+    @classmethod
+    def shown(cls, options: Mapping[str, str], references: Mapping[str, str]) -> ProviderConfigOutput:
+        url = {"custom_provider_url": options["custom_provider_url"]}
+        if _API_KEY_HEADER in options:
+            value = {"value": references[_API_KEY_VALUE]} if _API_KEY_VALUE in references else {}
+            return {**url, "api_key_auth": {"key": options[_API_KEY_HEADER], **value}}
+        return {**url, "bearer_token_auth": {"token": references[_BEARER_TOKEN]} if references else {}}
 
 
 CONFIG_FIELDS: dict[Provider, str] = {
@@ -212,6 +309,19 @@ CONFIG_FIELDS: dict[Provider, str] = {
     Provider.GOOGLE_CLOUD_VERTEX_AI: "google_cloud_vertex_ai_config",
     Provider.OPENAI: "openai_config",
     Provider.PALM: "palm_config",
+}
+
+
+_CONFIG_TYPES: dict[Provider, type[ProviderConfig]] = {
+    Provider.AI21LABS: Ai21LabsConfig,
+    Provider.ANTHROPIC: AnthropicConfig,
+    Provider.AMAZON_BEDROCK: AmazonBedrockConfig,
+    Provider.COHERE: CohereConfig,
+    Provider.CUSTOM: CustomProviderConfig,
+    Provider.DATABRICKS_MODEL_SERVING: DatabricksModelServingConfig,
+    Provider.GOOGLE_CLOUD_VERTEX_AI: GoogleCloudVertexAiConfig,
+    Provider.OPENAI: OpenAIConfig,
+    Provider.PALM: PalmConfig,
 }
 
 
@@ -240,3 +350,38 @@ class ExternalModelInput(WireInput):
         if getattr(self, own) is None:
             raise missing_field(own)
         return self
+
+    @property
+    def config(self) -> ProviderConfig:
+        """The provider's configuration."""
+        config: ProviderConfig = getattr(self, CONFIG_FIELDS[self.provider])
+        return config
+
+
+class ExternalModelOutput(WireOutput):
+    """An external model as answers show it."""
+
+    name: str
+    provider: Provider
+    task: ExternalTask
+    ai21labs_config: ProviderConfigOutput | None = None
+    amazon_bedrock_config: ProviderConfigOutput | None = None
+    anthropic_config: ProviderConfigOutput | None = None
+    cohere_config: ProviderConfigOutput | None = None
+    custom_provider_config: ProviderConfigOutput | None = None
+    databricks_model_serving_config: ProviderConfigOutput | None = None
+    google_cloud_vertex_ai_config: ProviderConfigOutput | None = None
+    openai_config: ProviderConfigOutput | None = None
+    palm_config: ProviderConfigOutput | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        provider: Provider,
+        task: ExternalTask,
+        options: Mapping[str, str],
+        references: Mapping[str, str],
+    ) -> ExternalModelOutput:
+        config = _CONFIG_TYPES[provider].shown(options, references)
+        return cls(name=name, provider=provider, task=task, **{CONFIG_FIELDS[provider]: config})

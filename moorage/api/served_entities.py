@@ -6,12 +6,13 @@ Source: Databricks REST reference, serving endpoints, create (`served_entities`,
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from moorage.api.external_models import ExternalModelInput
+from moorage.api.external_models import ExternalModelInput, ExternalModelOutput, ExternalTask, Provider
 from moorage.api.wire import Count, Name, ShortText, Text, WireInput, WireOutput, missing_field, name_from
 from moorage.api.workloads import CONCURRENCY_PER_REPLICA, SIZES, ConcurrencyRange, WorkloadSize, WorkloadType
 
@@ -148,6 +149,13 @@ class ServedEntityInput(_Workload):
             "workload_size",
             "workload_type",
             "scale_to_zero_enabled",
+            "min_provisioned_concurrency",
+            "max_provisioned_concurrency",
+            "min_provisioned_throughput",
+            "max_provisioned_throughput",
+            "provisioned_model_units",
+            "environment_vars",
+            "instance_profile_arn",
         ):
             if field in self.model_fields_set:
                 raise ValueError(f"'{field}' does not go with 'external_model'")
@@ -220,6 +228,51 @@ class CustomModelSpec(WireInput):
         return ConcurrencyRange(0, size.maximum) if self.scale_to_zero_enabled else size
 
 
+class ExternalModelSpec(WireInput):
+    """A provider's model as stored with its deployment.
+
+    `options` and the names of credentials are those of `moorage.external.exchange.Target`. A credential is in
+    `references` where it is kept in a secret (`{{secrets/SCOPE/KEY}}`), in `sealed` where it was given as text.
+    """
+
+    name: Name
+    provider: Provider
+    model: ShortText
+    task: ExternalTask
+    options: dict[str, str] = Field(default_factory=dict)
+    references: dict[str, str] = Field(default_factory=dict)
+    sealed: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entity: ServedEntityInput, seal: Callable[[str], str]) -> ExternalModelSpec:
+        """The spec of an entity of kind EXTERNAL_MODEL. `seal` makes what may be stored of a credential's text."""
+        external = entity.external_model
+        assert external is not None
+        return cls(
+            name=entity.served_name,
+            provider=external.provider,
+            model=external.name,
+            task=external.task,
+            options=external.config.options,
+            references=external.config.references,
+            sealed={name: seal(text.get_secret_value()) for name, text in external.config.plaintexts.items()},
+        )
+
+    @property
+    def shown(self) -> ExternalModelOutput:
+        """The external model as answers show it."""
+        return ExternalModelOutput.of(self.model, self.provider, self.task, self.options, self.references)
+
+
+EntitySpec = CustomModelSpec | ExternalModelSpec
+"""A served entity as stored with its deployment."""
+
+
+def stored_spec(document: Mapping[str, Any]) -> EntitySpec:
+    """The spec in a deployment's column."""
+    return (ExternalModelSpec if "provider" in document else CustomModelSpec).model_validate(document)
+
+
 class DeploymentState(WireOutput):
     """`deployment` is one of DEPLOYMENT_CREATING, _READY, _FAILED, _ABORTED, _RECOVERING."""
 
@@ -230,8 +283,8 @@ class DeploymentState(WireOutput):
 class _ServedOutput(WireOutput):
     name: str
     workload_size: str | None = None
-    workload_type: str = "CPU"
-    scale_to_zero_enabled: bool = False
+    workload_type: str | None = None
+    scale_to_zero_enabled: bool | None = None
     min_provisioned_concurrency: int | None = None
     max_provisioned_concurrency: int | None = None
     environment_vars: dict[str, str] | None = None
@@ -242,8 +295,11 @@ class _ServedOutput(WireOutput):
 
 
 class ServedEntityOutput(_ServedOutput):
-    entity_name: str
-    entity_version: str
+    """A registered model has the `entity_` fields and a size, an external one has `external_model`."""
+
+    entity_name: str | None = None
+    entity_version: str | None = None
+    external_model: ExternalModelOutput | None = None
 
 
 class ServedModelOutput(_ServedOutput):
@@ -251,16 +307,18 @@ class ServedModelOutput(_ServedOutput):
     model_version: str
 
     @classmethod
-    def of(cls, entity: ServedEntityOutput) -> ServedModelOutput:
-        """The mirror of a served custom model in the older list."""
-        fields = entity.model_dump()
-        return cls(**fields, model_name=entity.entity_name, model_version=entity.entity_version)
+    def mirror(cls, entity: ServedEntityOutput) -> ServedModelOutput | None:
+        """A served custom model in the older list; what is none is not in it."""
+        if entity.entity_name is None or entity.entity_version is None:
+            return None
+        return cls(**entity.model_dump(), model_name=entity.entity_name, model_version=entity.entity_version)
 
 
 class ServedEntitySummary(WireOutput):
     name: str
-    entity_name: str
-    entity_version: str
+    entity_name: str | None = None
+    entity_version: str | None = None
+    external_model: ExternalModelOutput | None = None
 
 
 class ServedModelSummary(WireOutput):

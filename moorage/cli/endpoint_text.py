@@ -24,10 +24,10 @@ def state(endpoint: Json) -> str:
 
 
 def model(entity: Json) -> str:
-    """What a served entity serves: name and version, or provider and name of an external model."""
+    """What a served entity serves: name and version, or an external model's provider, name and task."""
     if "external_model" in entity:
         external = entity["external_model"]
-        return f"{external.get('provider', '')}/{external.get('name', '')}"
+        return f"{external.get('provider', '')}/{external.get('name', '')} ({external.get('task', '')})"
     if "foundation_model" in entity:
         return str(entity["foundation_model"].get("name", ""))
     version = entity.get("entity_version")
@@ -120,7 +120,7 @@ def _configuration(title: str, config: Json) -> Iterator[str]:
             str(entity.get("name")),
             model(entity),
             _size(entity),
-            "yes" if entity.get("scale_to_zero_enabled") else "no",
+            _scale_to_zero(entity),
             f"{share[entity['name']]}%" if entity.get("name") in share else "-",
             str(entity.get("state", {}).get("deployment", "")).removeprefix("DEPLOYMENT_"),
         )
@@ -135,11 +135,20 @@ def _configuration(title: str, config: Json) -> Iterator[str]:
 
 
 def _size(entity: Json) -> str:
+    if "external_model" in entity:
+        return "-"
     size = entity.get("workload_size")
     if not size and "max_provisioned_concurrency" in entity:
         size = f"{entity.get('min_provisioned_concurrency', 0)}-{entity['max_provisioned_concurrency']} concurrent"
     kind = entity.get("workload_type", "CPU")
     return " ".join(part for part in (str(size or ""), "" if kind == "CPU" else str(kind)) if part)
+
+
+def _scale_to_zero(entity: Json) -> str:
+    """An external model has no scale."""
+    if "external_model" in entity:
+        return "-"
+    return "yes" if entity.get("scale_to_zero_enabled") else "no"
 
 
 def _message(entity: Json) -> str:

@@ -26,10 +26,11 @@ from moorage.control.notification_sender import NotificationSender
 from moorage.control.notifications import Outbox
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler.context import Context
+from moorage.control.reconciler.entity_table import EntityTable
 from moorage.control.reconciler.reconciler import Reconciler
 from moorage.control.reconciler.records import Records
 from moorage.control.routers import internal
-from moorage.control.secret_variables import SecretReader
+from moorage.control.secret_references import SecretReader
 from moorage.control.store.engine import make_sessions, migrate, open_database
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
@@ -90,6 +91,8 @@ async def serve(settings: Settings) -> None:
         clock=_now,
         telemetry=telemetry,
         secrets=SecretReader(sessions, encryption),
+        encryption=encryption,
+        entities=EntityTable(data.spool, _now),
     )
     await asyncio.to_thread(discard_unfinished_downloads, data.models)
     reconciler = Reconciler(context)

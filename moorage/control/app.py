@@ -34,12 +34,14 @@ from moorage.control.routers import (
     service_principal_secrets,
     serving_endpoints,
     sessions,
+    tables,
     token_management,
     tokens,
 )
 from moorage.control.secrets import SecretService
 from moorage.control.store.identity import ensure_workspace_id
 from moorage.control.surface import Surface, install_error_handlers
+from moorage.control.tables import TablesService
 from moorage.control.token_management import TokenManagement
 from moorage.control.tokens import TokenService
 from moorage.identity.ids import new_workspace_id
@@ -90,6 +92,8 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app.state.oauth = OAuthService(deps, site)
     for module in (token_management, oauth, service_principal_secrets, sessions):
         app.include_router(module.router)
+    app.state.tables = TablesService(deps)
+    app.include_router(tables.router)
     app.state.audit_log = AuditLog(deps.sessions)
     app.include_router(audit.router)
     install_error_handlers(app)

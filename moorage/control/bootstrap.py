@@ -27,7 +27,7 @@ _TOKEN_COMMENT = "made at the first start, kept in admin.env"
 
 @dataclass(frozen=True, slots=True)
 class AdminCredentials:
-    """The administrator and a token of theirs in plain text. `created`: the token was made just now.
+    """The administrator of the workspace and a token of theirs in plain text. `created`: it was made just now.
 
     `sign_in_code` opens a browser's session for them, once, within ten minutes.
     """
@@ -36,6 +36,7 @@ class AdminCredentials:
     token: str
     created: bool
     sign_in_code: str
+    workspace_id: str
 
 
 def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str]) -> AdminCredentials:
@@ -59,12 +60,12 @@ def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str])
         settle_key(data, sessions, environ)
         with sessions.begin() as session:
             require_stored_enforceable(session, settings)
-            identity.ensure_workspace_id(session, new_workspace_id())
+            workspace = identity.ensure_workspace_id(session, new_workspace_id())
             admin = identity.ensure_admin(session, settings.admin_user, user_id=new_user_id(), timestamp=now)
             code = _sign_in_code(session, admin, now)
             kept = _kept_token(session, data, admin, now)
             if kept is not None:
-                return AdminCredentials(admin.user_name, kept, created=False, sign_in_code=code)
+                return AdminCredentials(admin.user_name, kept, False, code, workspace)
             text = new_token()
             identity.insert_token(
                 session,
@@ -77,7 +78,7 @@ def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str])
                     expiry_time=NEVER,
                 ),
             )
-            return AdminCredentials(admin.user_name, text, created=True, sign_in_code=code)
+            return AdminCredentials(admin.user_name, text, True, code, workspace)
     finally:
         engine.dispose()
 

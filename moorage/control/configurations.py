@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from moorage.api.ai_gateway import AiGateway
 from moorage.api.configs import AutoCaptureChange, AutoCaptureOutput, ServedInput, TrafficConfig
 from moorage.api.endpoints import ConfigUpdate, language_model_feature
 from moorage.api.errors import InvalidParameterValue, NotImplementedHere
 from moorage.api.routing import Principal
-from moorage.api.served_entities import CustomModelSpec, EntityKind
+from moorage.api.served_entities import (
+    CustomModelSpec,
+    EntityKind,
+    EntitySpec,
+    ExternalModelSpec,
+    stored_spec,
+)
 from moorage.control import endpoint_views as views
+from moorage.control.captures import require_separate_tables
+from moorage.control.endpoint_rows import change_event
 from moorage.control.endpoint_views import EndpointRows
-from moorage.control.lifecycle import DeploymentPhase, Trigger
+from moorage.control.external_models import is_unchanged
+from moorage.control.lifecycle import DeploymentPhase, Trigger, advance
+from moorage.control.notification_texts import Outcome
+from moorage.control.notifications import Outbox
 from moorage.control.store import endpoints as store
 from moorage.control.store.models import Config, Deployment, Endpoint
+from moorage.encryption import Encryption
 from moorage.identity.ids import new_object_id
 from moorage.registry.client import ModelRegistry
 
 MOST_ENDPOINTS = 1000
 MOST_CONCURRENCY = 4096  # of a workspace
 
-_NOT_YET = {
-    EntityKind.EXTERNAL_MODEL: "External models are not supported by this version of Moorage",
-    EntityKind.PROVISIONED_THROUGHPUT: "Provisioned throughput is not supported by this version of Moorage",
-}
+_SERVES = "The configuration serves."
 _IN_WORDS = {
     EntityKind.CUSTOM_MODEL: "custom models",
     EntityKind.EXTERNAL_MODEL: "external models",
@@ -37,21 +47,33 @@ _IN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A configuration of custom models that has no version yet."""
+    """A configuration that has no version yet. All of its specs are of one kind."""
 
-    specs: tuple[CustomModelSpec, ...]
+    specs: tuple[EntitySpec, ...]
     traffic: TrafficConfig
     auto_capture: AutoCaptureOutput | None
 
     @classmethod
-    def of(cls, given: ServedInput, auto_capture: AutoCaptureOutput | None) -> Wanted:
-        return cls(tuple(CustomModelSpec.of(entity) for entity in given.entities), given.traffic, auto_capture)
+    def of(cls, given: ServedInput, auto_capture: AutoCaptureOutput | None, seal: Callable[[str], str]) -> Wanted:
+        """What a request asks for. `seal` makes what may be stored of a credential's text."""
+        external = given.kind is EntityKind.EXTERNAL_MODEL
+        specs = [ExternalModelSpec.of(one, seal) if external else CustomModelSpec.of(one) for one in given.entities]
+        return cls(tuple(specs), given.traffic, auto_capture)
 
     @classmethod
     def again(cls, rows: EndpointRows, config: Config, auto_capture: AutoCaptureOutput | None) -> Wanted:
         """What an earlier version said."""
-        specs = tuple(CustomModelSpec.model_validate(deployment.spec) for deployment in rows.served(config))
+        specs = tuple(stored_spec(deployment.spec) for deployment in rows.served(config))
         return cls(specs, TrafficConfig.model_validate(config.body["traffic_config"]), auto_capture)
+
+    @property
+    def external(self) -> bool:
+        """Whether providers serve all of it: then it serves at once."""
+        return any(isinstance(spec, ExternalModelSpec) for spec in self.specs)
+
+    @property
+    def kind(self) -> EntityKind:
+        return EntityKind.EXTERNAL_MODEL if self.external else EntityKind.CUSTOM_MODEL
 
 
 def require_supported(kind: EntityKind) -> None:
@@ -59,8 +81,11 @@ def require_supported(kind: EntityKind) -> None:
     Raises:
         NotImplementedHere: a kind of served entity that this server cannot deploy.
     """
-    if kind in _NOT_YET:
-        raise NotImplementedHere(f"{_NOT_YET[kind]}; serve a registered custom model instead")
+    if kind is EntityKind.PROVISIONED_THROUGHPUT:
+        raise NotImplementedHere(
+            "Provisioned throughput is not supported by this version of Moorage; serve a registered custom model "
+            "instead"
+        )
 
 
 def require_same_kind(endpoint: Endpoint, given: ServedInput) -> None:
@@ -81,6 +106,27 @@ def require_same_kind(endpoint: Endpoint, given: ServedInput) -> None:
         raise InvalidParameterValue(f"'ai_gateway.{feature}' is not for endpoints of custom models")
 
 
+def require_gateway_fits(
+    endpoint_name: str, gateway: AiGateway | None, auto_capture: AutoCaptureOutput | None, entities: int
+) -> None:
+    """Whether the AI Gateway block goes with a configuration of so many entities.
+
+    Raises:
+        InvalidParameterValue: another entity is to be tried, and there is none; or both have one inference table.
+    """
+    require_separate_tables(endpoint_name, auto_capture, gateway)
+    fallback = gateway.fallback_config if gateway else None
+    if fallback is not None and fallback.enabled and entities < 2:
+        raise InvalidParameterValue(
+            "'ai_gateway.fallback_config.enabled' needs at least two served entities with external models"
+        )
+
+
+def registered_models(specs: Iterable[EntitySpec]) -> list[CustomModelSpec]:
+    """Those that come from the registry."""
+    return [spec for spec in specs if isinstance(spec, CustomModelSpec)]
+
+
 def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec]) -> None:
     """Look every model up, each once. Calls the registry: not for use inside a transaction that writes.
 
@@ -93,20 +139,20 @@ def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec]) ->
         registry.model_version(name, version).require_ready()
 
 
-def require_concurrency(session: Session, endpoint: Endpoint, specs: Iterable[CustomModelSpec]) -> None:
+def require_concurrency(session: Session, endpoint: Endpoint, specs: Iterable[EntitySpec]) -> None:
     """Whether the workspace has room for these in place of what the endpoint runs.
 
     Raises:
         InvalidParameterValue: it has not.
     """
-    asked = sum(spec.concurrency.maximum for spec in specs)
+    asked = sum(_most_concurrency(spec) for spec in specs)
     if store.provisioned_concurrency(session, but=endpoint.id) + asked > MOST_CONCURRENCY:
         raise InvalidParameterValue(
             f"Workspace exceeded provisioned concurrency quota: {MOST_CONCURRENCY} for all running endpoints together"
         )
 
 
-def going_on(rows: EndpointRows, specs: Iterable[CustomModelSpec]) -> dict[str, Deployment]:
+def going_on(encryption: Encryption, rows: EndpointRows, specs: Iterable[EntitySpec]) -> dict[str, Deployment]:
     """The serving deployments, by served name, of entities that these specs leave as they are."""
     if rows.active is None:
         return {}
@@ -119,7 +165,7 @@ def going_on(rows: EndpointRows, specs: Iterable[CustomModelSpec]) -> dict[str, 
         spec.name: serving[spec.name]
         for spec in specs
         if spec.name in serving
-        and CustomModelSpec.model_validate(serving[spec.name].spec).model_dump() == spec.model_dump()
+        and is_unchanged(encryption, rows.endpoint.id, stored_spec(serving[spec.name].spec), spec)
     }
 
 
@@ -132,7 +178,10 @@ def accept(
     *,
     kept: Mapping[str, Deployment] | None = None,
 ) -> None:
-    """Write the next version of the configuration and begin the update to it. `kept` deployments go on."""
+    """Write the next version of the configuration. `kept` deployments go on.
+
+    It serves at once where it is of external models; otherwise the update to it has begun.
+    """
     kept = kept or {}
     deployments = []
     for spec in wanted.specs:
@@ -145,14 +194,35 @@ def accept(
     if wanted.auto_capture is not None:
         body["auto_capture_config"] = wanted.auto_capture.model_dump(mode="json", exclude_none=True)
     _begin(session, endpoint, body, deployments, caller, now)
-    endpoint.kind = EntityKind.CUSTOM_MODEL
+    endpoint.kind = wanted.kind
+    if wanted.external:
+        _switch(session, endpoint, {one.id for one in deployments})
+
+
+def tell_that_it_serves(session: Session, endpoint: Endpoint, outbox: Outbox, now: int) -> None:
+    """Record the end of an update that was none but to write it, as the reconciler does with others."""
+    store.add_event(
+        session, change_event(endpoint, "CONFIG_UPDATE_SUCCEEDED", Trigger.CONFIG_ACCEPTED, _SERVES, now)
+    )
+    outbox.queue(session, endpoint, Outcome.SUCCEEDED, endpoint.last_version, _SERVES, now)
+
+
+def _switch(session: Session, endpoint: Endpoint, serving: set[str]) -> None:
+    """Make the pending configuration the active one; what it replaces has no replicas that would have to stop."""
+    endpoint.active_version, endpoint.pending_version = endpoint.pending_version, None
+    endpoint.config_update = ConfigUpdate.NOT_UPDATING
+    for old in store.deployments(session, endpoint.id):
+        if old.id not in serving and old.phase == DeploymentPhase.READY:
+            retiring = advance(DeploymentPhase.READY, Trigger.CONFIG_REPLACED)
+            old.phase, old.trigger = advance(retiring, Trigger.REPLICAS_GONE), Trigger.CONFIG_REPLACED
+    session.flush()
 
 
 def accept_again(session: Session, rows: EndpointRows, config: Config, caller: Principal, now: int) -> None:
     """Write the next version as a copy of `config` on deployments of its own, which none has stopped."""
     deployments = []
     for old in rows.served(config):
-        spec = CustomModelSpec.model_validate(old.spec)
+        spec = stored_spec(old.spec)
         deployments.append(_new_deployment(rows.endpoint, spec, old.creator, old.creation_timestamp))
     served = [{"name": one.served_name, "deployment_id": one.id} for one in deployments]
     _begin(session, rows.endpoint, {**config.body, "served_entities": served}, deployments, caller, now)
@@ -191,8 +261,7 @@ def auto_capture_after(rows: EndpointRows, change: AutoCaptureChange | None) -> 
         InvalidParameterValue: it lacks a place, would move, or would be turned on again.
     """
     config = rows.active or rows.pending
-    stored = config.body.get("auto_capture_config") if config else None
-    earlier = AutoCaptureOutput.model_validate(stored) if stored else None
+    earlier = views.auto_capture(config) if config else None
     if change is None:
         return earlier
     if earlier is None or earlier.state is None:
@@ -212,7 +281,12 @@ def auto_capture_after(rows: EndpointRows, change: AutoCaptureChange | None) -> 
     return earlier.model_copy(update={"enabled": change.enabled})
 
 
-def _new_deployment(endpoint: Endpoint, spec: CustomModelSpec, creator: str, creation_timestamp: int) -> Deployment:
+def _most_concurrency(spec: EntitySpec) -> int:
+    """What it takes of the workspace's provisioned concurrency: what a provider runs takes nothing."""
+    return spec.concurrency.maximum if isinstance(spec, CustomModelSpec) else 0
+
+
+def _new_deployment(endpoint: Endpoint, spec: EntitySpec, creator: str, creation_timestamp: int) -> Deployment:
     return Deployment(
         id=new_object_id(),
         endpoint_id=endpoint.id,
@@ -220,9 +294,9 @@ def _new_deployment(endpoint: Endpoint, spec: CustomModelSpec, creator: str, cre
         spec=spec.model_dump(mode="json", exclude_none=True),
         creator=creator,
         creation_timestamp=creation_timestamp,
-        phase=DeploymentPhase.PENDING,
+        phase=DeploymentPhase.PENDING if isinstance(spec, CustomModelSpec) else DeploymentPhase.READY,
         message="",
         trigger=Trigger.CONFIG_ACCEPTED,
         failures=0,
-        max_concurrency=spec.concurrency.maximum,
+        max_concurrency=_most_concurrency(spec),
     )

@@ -25,6 +25,14 @@ class Notifier(Protocol):
 
     def endpoint_changed(self, endpoint_id: str) -> None: ...
 
+    def wait_until_routed(self, endpoint_id: str) -> None:
+        """As `endpoint_changed`, and block until every gateway works by it, but not for long."""
+        ...
+
+    def secrets_changed(self, scope: str) -> None:
+        """A secret of that scope, or who may read it, was changed. Blocks as `principals_changed` does."""
+        ...
+
     def token_changed(self, digest: str, principal: Principal | None) -> None:
         """`principal` is None when the token no longer opens anything."""
         ...

@@ -24,9 +24,16 @@ from moorage.control.store.engine import Sessions, make_sessions, migrate, open_
 from moorage.control.store.models import Secret, WorkspaceSetting
 from moorage.control.store.sealed import replace_sealed
 from moorage.datadir import DataDirectory
-from moorage.encryption import BadKey, CannotDecrypt, Encryption, key_text, new_key, parse_key, same_key_id
-
-ENCRYPTION_KEY_VARIABLE = "MOORAGE_ENCRYPTION_KEY"
+from moorage.encryption import (
+    BadKey,
+    CannotDecrypt,
+    Encryption,
+    key_text,
+    new_key,
+    parse_key,
+    same_key_id,
+)
+from moorage.settings import ENCRYPTION_KEY_VARIABLE
 
 _CHECK = "encryption_check"  # its setting, and its purpose
 

@@ -34,9 +34,11 @@ from moorage.api.endpoints import (
 from moorage.api.errors import InvalidParameterValue, ResourceConflict
 from moorage.api.routing import Principal
 from moorage.api.served_entities import EntityKind
+from moorage.control import configurations
 from moorage.control import endpoint_views as views
 from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import change_event, find_managed, rows_of
+from moorage.control.guardrails import require_guardrails
 from moorage.control.rate_limits import require_enforceable
 from moorage.control.store import endpoints as store
 from moorage.control.store.models import Endpoint
@@ -67,6 +69,9 @@ class Setting(StrEnum):
             Setting.RATE_LIMITS: "Rate limits",
             Setting.AI_GATEWAY: "AI Gateway settings",
         }[self]
+
+
+_ON_THE_WAY_OF_REQUESTS = {Setting.TELEMETRY, Setting.RATE_LIMITS, Setting.AI_GATEWAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +137,19 @@ class EndpointSettings:
         """Replace the whole AI Gateway block; what is left out is unset.
 
         Raises:
-            InvalidParameterValue: a feature that the endpoint cannot have, limits that the gateways cannot enforce,
-                or an inference table that would move while it is enabled.
+            InvalidParameterValue: a feature that the endpoint cannot have or that is not installed, limits that the
+                gateways cannot enforce, or an inference table that would move while it is enabled.
         """
         require_enforceable(self.deps.settings, request.rate_limits or ())
-        with self._changing(caller, name, Setting.AI_GATEWAY) as (_, endpoint):
+        with self._changing(caller, name, Setting.AI_GATEWAY) as (session, endpoint):
             feature = language_model_feature(request)
             if feature and endpoint.kind == EntityKind.CUSTOM_MODEL:
                 raise InvalidParameterValue(f"'{feature}' is not for endpoints of custom models")
+            require_guardrails(self.deps.settings, request)
+            rows = rows_of(session, endpoint)
+            for config in filter(None, (rows.active, rows.pending)):
+                capture = views.auto_capture(config)
+                configurations.require_gateway_fits(name, request, capture, len(rows.served(config)))
             earlier = views.ai_gateway(endpoint)
             _refuse_to_move(earlier.inference_table_config if earlier else None, request.inference_table_config, name)
             endpoint.ai_gateway = stored(request)
@@ -155,7 +165,10 @@ class EndpointSettings:
             yield session, endpoint
             words = f"{setting.in_words} changed by {caller.user_name}"
             store.add_event(session, change_event(endpoint, "ENDPOINT_SETTINGS_CHANGED", setting, words, now))
-        self.deps.notifier.endpoint_changed(endpoint.id)
+        if setting in _ON_THE_WAY_OF_REQUESTS:
+            self.deps.notifier.wait_until_routed(endpoint.id)  # the next request is under what was answered
+        else:
+            self.deps.notifier.endpoint_changed(endpoint.id)
 
 
 def being_updated(endpoint: Endpoint) -> ResourceConflict:

@@ -24,9 +24,11 @@ from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import change_event, find_managed, rows_of, with_deployments
 from moorage.control.endpoint_settings import being_updated
 from moorage.control.endpoint_views import EndpointRows
+from moorage.control.external_models import require_allowed_addresses, sealing
 from moorage.control.lifecycle import TRANSITIONS, DeploymentPhase, Trigger
+from moorage.control.notifications import Outbox
 from moorage.control.registry_access import require_readable
-from moorage.control.secret_variables import require_secrets
+from moorage.control.secret_references import require_secrets
 from moorage.control.store import endpoints as store
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint
@@ -45,15 +47,18 @@ class EndpointUpdates:
     def update(self, caller: Principal, name: str, request: UpdateConfig) -> EndpointDetail:
         """Accept a new configuration; the old one serves until every entity of the new one is ready.
 
-        Entities that it leaves as they are go on in the deployments that they have.
+        One of external models serves when this returns. Entities that it leaves as they are go on in the
+        deployments that they have.
 
         Raises:
             ResourceConflict: another update is in progress.
             ResourceDoesNotExist: a model or version is not in the registry.
             InvalidParameterValue: the endpoint is stopped or serves another kind of entity, a version is not READY,
-                a variable refers to a secret that does not exist, the table of the older inference table would
-                change, or the workspace has no room for the concurrency.
-            PermissionDenied: a variable refers to a secret that the caller, or the endpoint's creator, may not read.
+                a variable or a credential refers to a secret that does not exist, a provider's address is not to be
+                had, the table of the older inference table would change, the AI Gateway block does not go with it,
+                or the workspace has no room for the concurrency.
+            PermissionDenied: a variable or a credential refers to a secret that the caller, or the endpoint's
+                creator, may not read.
             NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
@@ -61,7 +66,9 @@ class EndpointUpdates:
         def wanted(_: Session, rows: EndpointRows) -> Wanted:
             configurations.require_same_kind(rows.endpoint, request)
             configurations.require_supported(request.kind)
-            return Wanted.of(request, configurations.auto_capture_after(rows, request.auto_capture_config))
+            require_allowed_addresses(self.deps.settings, request.entities, "served_entities")
+            capture = configurations.auto_capture_after(rows, request.auto_capture_config)
+            return Wanted.of(request, capture, sealing(self.deps.encryption, rows.endpoint.id))
 
         return self._replace(caller, name, wanted, f"accepted from {caller.user_name}")
 
@@ -137,10 +144,12 @@ class EndpointUpdates:
         """Deploy the configuration that the endpoint was stopped with anew, as its next version.
 
         Raises:
-            InvalidParameterValue: it is not stopped, or the workspace has no room for the concurrency.
+            InvalidParameterValue: it does not serve custom models, is not stopped, or the workspace has no room for
+                the concurrency.
         """
         with self.deps.sessions.begin() as session:
             endpoint = find_managed(session, caller, name)
+            _require_stops_and_starts(endpoint, "started")
             rows = rows_of(session, endpoint)
             if not endpoint.stopped or rows.active is None:
                 raise InvalidParameterValue(f"Endpoint '{name}' is not stopped")
@@ -162,24 +171,32 @@ class EndpointUpdates:
             rows = rows_of(session, find_managed(session, caller, name))
             _require_updatable(rows.endpoint)
             wanted = wanted_of(session, rows)
-            kept = configurations.going_on(rows, wanted.specs)
+            kept = configurations.going_on(self.deps.encryption, rows, wanted.specs)
             fresh = [spec for spec in wanted.specs if spec.name not in kept]
             require_secrets(session, fresh, caller, creator_id=rows.endpoint.creator_id)
-        require_readable(self.deps.sessions, caller, [spec.entity_name for spec in fresh])
-        configurations.require_models(self.deps.registry, fresh)
+        models = configurations.registered_models(fresh)
+        require_readable(self.deps.sessions, caller, [spec.entity_name for spec in models])
+        configurations.require_models(self.deps.registry, models)
 
         with self.deps.sessions.begin() as session:
             rows = rows_of(session, find_managed(session, caller, name))
             endpoint = rows.endpoint
             _require_updatable(endpoint)
             wanted = wanted_of(session, rows)
+            gateway = views.ai_gateway(endpoint)
+            configurations.require_gateway_fits(name, gateway, wanted.auto_capture, len(wanted.specs))
             configurations.require_concurrency(session, endpoint, wanted.specs)
-            kept, now = configurations.going_on(rows, wanted.specs), self.deps.clock()
+            kept, now = configurations.going_on(self.deps.encryption, rows, wanted.specs), self.deps.clock()
             configurations.accept(session, endpoint, wanted, caller, now, kept=kept)
             words = f"Update to configuration version {endpoint.last_version} {how}"
             answer = self._recorded(session, endpoint, "CONFIG_UPDATE_ACCEPTED", Trigger.CONFIG_ACCEPTED, words, now)
+            if wanted.external:
+                configurations.tell_that_it_serves(session, endpoint, Outbox.of(self.deps.settings), now)
             crash_point(CrashPoint.UPDATE_WRITTEN)
         crash_point(CrashPoint.UPDATE_COMMITTED)
+        if wanted.external:
+            self.deps.notifier.wait_until_routed(answer.id)
+            return answer
         return self._told(answer)
 
     def _recorded(
@@ -203,9 +220,15 @@ def _require_updatable(endpoint: Endpoint) -> None:
         raise being_updated(endpoint)
 
 
-def _require_stoppable(endpoint: Endpoint) -> None:
+def _require_stops_and_starts(endpoint: Endpoint, verb: str) -> None:
     if endpoint.kind not in (None, EntityKind.CUSTOM_MODEL):
-        raise InvalidParameterValue(f"Endpoint '{endpoint.name}' cannot be stopped: it does not serve custom models")
+        raise InvalidParameterValue(
+            f"Endpoint '{endpoint.name}' of type {endpoint.kind} cannot be {verb}: only those of custom models can"
+        )
+
+
+def _require_stoppable(endpoint: Endpoint) -> None:
+    _require_stops_and_starts(endpoint, "stopped")
     if endpoint.config_update == ConfigUpdate.IN_PROGRESS:
         raise being_updated(endpoint)
     if endpoint.route_optimized:

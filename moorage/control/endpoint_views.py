@@ -29,13 +29,18 @@ from moorage.api.endpoints import (
     TagOutput,
     TelemetryConfig,
 )
+from moorage.api.external_models import ExternalTask
 from moorage.api.served_entities import (
     CustomModelSpec,
     DeploymentState,
+    EntityKind,
+    EntitySpec,
+    ExternalModelSpec,
     ServedEntityOutput,
     ServedEntitySummary,
     ServedModelOutput,
     ServedModelSummary,
+    stored_spec,
 )
 from moorage.control.dependencies import Site
 from moorage.control.lifecycle import DeploymentPhase, wire_state
@@ -83,6 +88,7 @@ def detail(rows: EndpointRows, level: PermissionLevel, site: Site) -> EndpointDe
         endpoint_url=url if endpoint.route_optimized else None,
         data_plane_info=_data_plane_info(endpoint, url) if endpoint.route_optimized else None,
         email_notifications=EmailNotifications.model_validate(notifications) if notifications else None,
+        endpoint_type=EntityKind.EXTERNAL_MODEL if endpoint.kind == EntityKind.EXTERNAL_MODEL else None,
     )
 
 
@@ -90,16 +96,15 @@ def summary(rows: EndpointRows) -> EndpointSummary:
     """The endpoint as an element of the list."""
     config = None
     if rows.active is not None:
-        specs = [CustomModelSpec.model_validate(deployment.spec) for deployment in rows.served(rows.active)]
+        specs = _specs(rows, rows.active)
+        models = [spec for spec in specs if isinstance(spec, CustomModelSpec)]
         config = ConfigSummary(
-            served_entities=tuple(
-                ServedEntitySummary(name=s.name, entity_name=s.entity_name, entity_version=s.entity_version)
-                for s in specs
-            ),
+            served_entities=tuple(map(_entity_summary, specs)),
             served_models=tuple(
                 ServedModelSummary(name=s.name, model_name=s.entity_name, model_version=s.entity_version)
-                for s in specs
-            ),
+                for s in models
+            )
+            or None,
         )
     return EndpointSummary(**_common(rows), config=config)
 
@@ -107,6 +112,12 @@ def summary(rows: EndpointRows) -> EndpointSummary:
 def ai_gateway(endpoint: Endpoint) -> AiGateway | None:
     """The AI Gateway block, None when it is not set."""
     return AiGateway.model_validate(endpoint.ai_gateway) if endpoint.ai_gateway else None
+
+
+def auto_capture(config: Config) -> AutoCaptureOutput | None:
+    """The older inference table of a configuration, None when it has none."""
+    stored = config.body.get("auto_capture_config")
+    return AutoCaptureOutput.model_validate(stored) if stored else None
 
 
 def config_version(rows: EndpointRows, config: Config) -> ConfigVersion:
@@ -148,8 +159,27 @@ def _common(rows: EndpointRows) -> dict[str, Any]:
         "ai_gateway": ai_gateway(endpoint),
         "budget_policy_id": endpoint.budget_policy_id,
         "telemetry_config": _telemetry_output(telemetry) if telemetry else None,
+        "task": _task(rows),
         "stopped": endpoint.stopped or None,
     }
+
+
+def _specs(rows: EndpointRows, config: Config) -> list[EntitySpec]:
+    return [stored_spec(deployment.spec) for deployment in rows.served(config)]
+
+
+def _task(rows: EndpointRows) -> ExternalTask | None:
+    """That of external models, all of which have the same."""
+    if rows.active is None or rows.endpoint.kind != EntityKind.EXTERNAL_MODEL:
+        return None
+    specs = _specs(rows, rows.active)
+    return next((spec.task for spec in specs if isinstance(spec, ExternalModelSpec)), None)
+
+
+def _entity_summary(spec: EntitySpec) -> ServedEntitySummary:
+    if isinstance(spec, ExternalModelSpec):
+        return ServedEntitySummary(name=spec.name, external_model=spec.shown)
+    return ServedEntitySummary(name=spec.name, entity_name=spec.entity_name, entity_version=spec.entity_version)
 
 
 def _telemetry_output(stored: dict[str, Any]) -> TelemetryConfig:
@@ -161,12 +191,11 @@ def config_output(rows: EndpointRows, config: Config) -> ConfigOutput:
     """A configuration with the present state of its served entities."""
     stopped = rows.endpoint.stopped
     entities = tuple(_served_entity(deployment, stopped=stopped) for deployment in rows.served(config))
-    capture = config.body.get("auto_capture_config")
     return ConfigOutput(
         served_entities=entities,
-        served_models=tuple(ServedModelOutput.of(entity) for entity in entities),
+        served_models=tuple(filter(None, map(ServedModelOutput.mirror, entities))) or None,
         traffic_config=TrafficConfig.model_validate(config.body["traffic_config"]),
-        auto_capture_config=AutoCaptureOutput.model_validate(capture) if capture else None,
+        auto_capture_config=auto_capture(config),
         config_version=config.version,
     )
 
@@ -176,7 +205,15 @@ def _pending_config(rows: EndpointRows, config: Config) -> PendingConfigOutput:
 
 
 def _served_entity(deployment: Deployment, *, stopped: bool) -> ServedEntityOutput:
-    spec = CustomModelSpec.model_validate(deployment.spec)
+    spec = stored_spec(deployment.spec)
+    if isinstance(spec, ExternalModelSpec):
+        return ServedEntityOutput(
+            name=spec.name,
+            external_model=spec.shown,
+            creator=deployment.creator,
+            creation_timestamp=deployment.creation_timestamp,
+            state=_external_state(deployment),
+        )
     fields = spec.model_dump(exclude={"burst_scaling_enabled"}, exclude_none=True)
     if not spec.environment_vars:
         del fields["environment_vars"]
@@ -186,6 +223,12 @@ def _served_entity(deployment: Deployment, *, stopped: bool) -> ServedEntityOutp
         creation_timestamp=deployment.creation_timestamp,
         state=_STOPPED if stopped else _deployment_state(deployment),
     )
+
+
+def _external_state(deployment: Deployment) -> DeploymentState:
+    """With the reason where a credential cannot be read: the entity stays ready, as there is nothing to start."""
+    state = wire_state(DeploymentPhase(deployment.phase))
+    return DeploymentState(deployment=state, deployment_state_message=deployment.message)
 
 
 def _deployment_state(deployment: Deployment) -> DeploymentState:

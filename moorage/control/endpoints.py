@@ -21,6 +21,7 @@ from moorage.api.endpoints import (
 )
 from moorage.api.errors import InvalidParameterValue, ResourceAlreadyExists, ResourceDoesNotExist
 from moorage.api.routing import Principal
+from moorage.api.served_entities import EntityKind
 from moorage.control import configurations
 from moorage.control import endpoint_views as views
 from moorage.control.configurations import Wanted
@@ -36,11 +37,14 @@ from moorage.control.endpoint_rows import (
 )
 from moorage.control.endpoint_settings import stored, telemetry_after
 from moorage.control.endpoint_views import EndpointRows
+from moorage.control.external_models import require_allowed_addresses, sealing
+from moorage.control.guardrails import require_guardrails
 from moorage.control.lifecycle import Trigger
 from moorage.control.logs import build_log, log_files, replica_logs, service_log, tag
+from moorage.control.notifications import Outbox
 from moorage.control.rate_limits import require_enforceable
 from moorage.control.registry_access import require_readable
-from moorage.control.secret_variables import require_secrets
+from moorage.control.secret_references import require_secrets
 from moorage.control.store import endpoints as store
 from moorage.control.store import permissions
 from moorage.control.store.endpoints import EventFilter
@@ -61,36 +65,42 @@ class EndpointService:
     site: Site
 
     def create(self, caller: Principal, request: CreateEndpoint) -> EndpointDetail:
-        """Accept a new endpoint; its deployment begins once this has returned.
+        """Accept a new endpoint; its deployment begins once this has returned. External models serve by then.
 
         Raises:
             ResourceAlreadyExists: the name is taken.
             ResourceDoesNotExist: a model or version is not in the registry.
             PermissionDenied: the caller may not read a model.
-            InvalidParameterValue: a version is not READY, a variable refers to a secret that does not exist, or
-                the workspace has no room for another endpoint or for its concurrency.
-            PermissionDenied: a variable refers to a secret that the caller may not read.
+            InvalidParameterValue: a version is not READY, a variable or a credential refers to a secret that does
+                not exist, a provider's address or a feature of the AI Gateway is not to be had, or the workspace
+                has no room for another endpoint or for its concurrency.
+            PermissionDenied: a variable or a credential refers to a secret that the caller may not read.
             NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
         require_enforceable(self.deps.settings, request.rate_limits or ())
         require_enforceable(self.deps.settings, (request.ai_gateway and request.ai_gateway.rate_limits) or ())
+        require_guardrails(self.deps.settings, request.ai_gateway)
         if request.config is not None:
             configurations.require_supported(request.config.kind)
+            require_allowed_addresses(self.deps.settings, request.config.entities, "config.served_entities")
         with reading(self.deps.sessions) as session:
             if store.find(session, request.name) is not None:
                 raise _already_exists(request.name)
-        wanted = None
-        if request.config is not None:
-            capture = request.config.auto_capture_config
-            wanted = Wanted.of(request.config, AutoCaptureOutput.of(capture, request.name) if capture else None)
-            require_readable(self.deps.sessions, caller, [spec.entity_name for spec in wanted.specs])
-            with reading(self.deps.sessions) as session:
-                require_secrets(session, wanted.specs, caller)
-            configurations.require_models(self.deps.registry, wanted.specs)
-
         now = self.deps.clock()
         endpoint = _new_endpoint(caller, request, now)
+        wanted = None
+        if request.config is not None:
+            given = request.config.auto_capture_config
+            capture = AutoCaptureOutput.of(given, request.name) if given else None
+            wanted = Wanted.of(request.config, capture, sealing(self.deps.encryption, endpoint.id))
+            configurations.require_gateway_fits(request.name, request.ai_gateway, capture, len(wanted.specs))
+            models = configurations.registered_models(wanted.specs)
+            require_readable(self.deps.sessions, caller, [spec.entity_name for spec in models])
+            with reading(self.deps.sessions) as session:
+                require_secrets(session, wanted.specs, caller)
+            configurations.require_models(self.deps.registry, models)
+
         try:
             with self.deps.sessions.begin() as session:
                 store.insert(session, endpoint, None, [])
@@ -105,12 +115,17 @@ class EndpointService:
                 store.add_event(
                     session, change_event(endpoint, "ENDPOINT_EVENT", Trigger.CONFIG_ACCEPTED, words, now)
                 )
+                if wanted is not None and wanted.external:
+                    configurations.tell_that_it_serves(session, endpoint, Outbox.of(self.deps.settings), now)
                 answer = views.detail(rows_of(session, endpoint), PermissionLevel.CAN_MANAGE, self.site)
                 crash_point(CrashPoint.CREATE_WRITTEN)
         except store.NameTaken as error:
             raise _already_exists(request.name) from error
         crash_point(CrashPoint.CREATE_COMMITTED)
-        self.deps.notifier.endpoint_changed(endpoint.id)
+        if wanted is not None and wanted.external:
+            self.deps.notifier.wait_until_routed(endpoint.id)
+        else:
+            self.deps.notifier.endpoint_changed(endpoint.id)
         return answer
 
     def get(self, caller: Principal, name: str) -> EndpointDetail:
@@ -249,6 +264,7 @@ def _deployment_id(session: Session, endpoint: Endpoint, served_name: str, versi
 
 
 def _new_endpoint(caller: Principal, request: CreateEndpoint, now: int) -> Endpoint:
+    external = request.config is not None and request.config.kind is EntityKind.EXTERNAL_MODEL
     return Endpoint(
         id=new_object_id(),
         name=request.name,
@@ -263,7 +279,7 @@ def _new_endpoint(caller: Principal, request: CreateEndpoint, now: int) -> Endpo
         email_notifications=stored(request.email_notifications),
         rate_limits=[limit.model_dump(mode="json") for limit in request.rate_limits or ()] or None,
         ai_gateway=stored(request.ai_gateway),
-        telemetry_config=telemetry_after(None, request.telemetry_config),
+        telemetry_config=None if external else telemetry_after(None, request.telemetry_config),
         config_update=ConfigUpdate.NOT_UPDATING,
         last_version=0,
         deleting=False,

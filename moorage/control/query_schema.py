@@ -68,13 +68,30 @@ def open_api_document(
     endpoint: str, config_version: int, base_url: str, served: Sequence[ServedSignature]
 ) -> dict[str, Any]:
     """The document for these served entities, a path each. `base_url` has no trailing slash."""
+    paths = {f"/served-models/{one.served_name}/invocations": {"post": _operation(one)} for one in served}
+    return document(endpoint, config_version, base_url, paths)
+
+
+def document(endpoint: str, config_version: int, base_url: str, paths: dict[str, JsonSchema]) -> dict[str, Any]:
+    """The document with these paths, which are relative to the endpoint's. `base_url` has no trailing slash."""
     return {
         "openapi": "3.1.0",
         "info": {"title": endpoint, "version": str(config_version)},
         "servers": [{"url": f"{base_url}/serving-endpoints/{endpoint}"}],
         "security": [{"token": []}],
-        "paths": {f"/served-models/{one.served_name}/invocations": {"post": _operation(one)} for one in served},
+        "paths": paths,
         "components": _COMPONENTS,
+    }
+
+
+def operation(request: JsonSchema, answer: JsonSchema) -> JsonSchema:
+    """A query: the media type of its JSON body, and those of an answer by their names."""
+    return {
+        "requestBody": {"required": True, "content": {"application/json": request}},
+        "responses": {
+            "200": {"description": "Successful operation", "content": answer},
+            "default": {"$ref": _ERROR_RESPONSE},
+        },
     }
 
 
@@ -88,13 +105,7 @@ def _operation(served: ServedSignature) -> JsonSchema:
         "required": ["predictions"],
         "properties": {"predictions": _predictions(signature.outputs)},
     }
-    return {
-        "requestBody": {"required": True, "content": {"application/json": media}},
-        "responses": {
-            "200": {"description": "Successful operation", "content": {"application/json": {"schema": answer}}},
-            "default": {"$ref": _ERROR_RESPONSE},
-        },
-    }
+    return operation(media, {"application/json": {"schema": answer}})
 
 
 def _members(signature: Signature, example: InputExample | None) -> list[JsonSchema]:

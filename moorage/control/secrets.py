@@ -105,6 +105,7 @@ class SecretService:
         with self.deps.sessions.begin() as session:
             _require(session, caller, scope, AclPermission.MANAGE)
             store.delete_scope(session, scope)
+        self.deps.notifier.secrets_changed(scope)
 
     def put(self, caller: Principal, request: PutSecret) -> None:
         """Write a secret, over the one of that key. Needs WRITE.
@@ -129,6 +130,7 @@ class SecretService:
                 last_updated_timestamp=self.deps.clock(),
             )
             store.put_secret(session, row)
+        self.deps.notifier.secrets_changed(request.scope)
 
     def get(self, caller: Principal, scope: str, key: str) -> SecretValue:
         """A secret with its value. Needs READ.
@@ -167,6 +169,7 @@ class SecretService:
             if row is None:
                 raise _no_such_secret(scope, key)
             store.delete_secret(session, row)
+        self.deps.notifier.secrets_changed(scope)
 
     def put_acl(self, caller: Principal, request: PutAcl) -> None:
         """Give a principal a permission, in place of the one that it has. Needs MANAGE.
@@ -178,6 +181,7 @@ class SecretService:
             _require(session, caller, request.scope, AclPermission.MANAGE)
             principal_id = _principal_id(session, request.principal)
             permissions.grant(session, _SCOPE, request.scope, principal_id, request.permission)
+        self.deps.notifier.secrets_changed(request.scope)
 
     def get_acl(self, caller: Principal, scope: str, principal: str) -> AclItem:
         """The permission that a principal itself was given. Needs MANAGE.
@@ -216,6 +220,7 @@ class SecretService:
             if principal_id is None or principal_id not in permissions.grants(session, _SCOPE, scope):
                 raise _no_such_acl(scope, principal)
             permissions.revoke(session, _SCOPE, scope, [principal_id])
+        self.deps.notifier.secrets_changed(scope)
 
 
 def _require(session: Session, caller: Principal, scope: str, needed: AclPermission) -> None:

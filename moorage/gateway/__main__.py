@@ -14,35 +14,52 @@ from collections.abc import AsyncIterator
 import uvicorn
 import uvloop
 
+from moorage.api.addresses import is_forbidden_address
 from moorage.asgi import serve_until_signal
 from moorage.datadir import DataDirectory
 from moorage.gateway.app import Gateway, sweep_for_ever
+from moorage.gateway.credentials import CredentialOpener
 from moorage.gateway.following import ControlPlaneFollower, load_snapshot
+from moorage.gateway.http_client import HttpClient
+from moorage.gateway.language_models import LanguageModels
 from moorage.gateway.limiting import rate_limiter
 from moorage.gateway.meters import Meters
 from moorage.gateway.proxy import Upstreams
 from moorage.gateway.routing import RoutingTable
 from moorage.gateway.tracing import tracer_of_environment
+from moorage.guardrails.client import GuardrailClient
 from moorage.settings import Settings
+from moorage.telemetry.request_log import RequestLog
+
+
+def _reaches_all(_: str) -> bool:
+    return False
 
 
 @contextlib.asynccontextmanager
 async def running_gateway(settings: Settings, data: DataDirectory, worker: int) -> AsyncIterator[Gateway]:
     """The application with its background tasks."""
     meters = Meters()
-    table = RoutingTable(meters)
+    table = RoutingTable(meters, CredentialOpener(data))
     load_snapshot(data.snapshot, table)
     upstreams = Upstreams(settings, data)
     limiter, tracer = rate_limiter(settings), tracer_of_environment()
     follower = ControlPlaneFollower(table, meters, upstreams.control_session(), f"worker-{worker}")
-    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(sweep_for_ever(table, limiter))]
+    http = HttpClient(_reaches_all if settings.allow_metadata_addresses else is_forbidden_address)
+    log = RequestLog(data.spool, f"gateway-{worker}", max_body_bytes=settings.payload_max_bytes)
+    guardrails = GuardrailClient(data.guardrails_socket, settings.guardrail_timeout_seconds)
+    models = LanguageModels(settings, http, limiter, log, guardrails)
+    tasks = [asyncio.create_task(follower.run()), asyncio.create_task(sweep_for_ever(table, limiter, models, log))]
     try:
-        yield Gateway(settings, table, meters, upstreams, follower, limiter, tracer)
+        yield Gateway(settings, table, meters, upstreams, follower, limiter, models, log, tracer)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await follower.send_metrics()
+        await guardrails.close()
+        log.close()
+        http.close()
         await limiter.close()
         await upstreams.close()
         if tracer is not None:

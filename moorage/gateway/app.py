@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -22,74 +20,38 @@ from moorage.api.errors import (
     RequestLimitExceeded,
     TemporarilyUnavailable,
 )
-from moorage.api.routing import Availability, Principal, ReplicaFault
-from moorage.gateway.cookies import require_own_page, session_authorization
+from moorage.api.routing import Availability, EndpointRoute, Principal, ReplicaFault, ServedRoute
+from moorage.api.surfaces import SURFACE_PATHS, Surface
+from moorage.external.exchanges import error_document
+from moorage.gateway.cookies import require_own_page
+from moorage.gateway.explanations import Attempt, explanation
+from moorage.gateway.language_models import LanguageModels, Query
+from moorage.gateway.language_requests import client_request_id_in, endpoint_named_in, parse_object
 from moorage.gateway.limit_rules import LimitRules
-from moorage.gateway.limiting import RateLimiter
+from moorage.gateway.limiting import Admission, RateLimiter
 from moorage.gateway.meters import Meters
 from moorage.gateway.proxy import Upstreams
+from moorage.gateway.requests import BodyLimit, Header, Receive, Request, Scope, Send, send_whole
 from moorage.gateway.routing import Endpoint, RoutingTable, Served, missing_right
-from moorage.gateway.tracing import InvocationTracer, readable_traceparent
+from moorage.gateway.tracing import InvocationTracer
 from moorage.gateway.transport import ReplicaAnswer, ReplicaGone, ReplicaLink, ReplicaTimeout
 from moorage.replica import frames
 from moorage.settings import Settings
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Header = tuple[bytes, bytes]
+from moorage.telemetry.request_log import RequestLog, RequestRecord
 
 _logger = logging.getLogger(__name__)
 
-_JSON: Header = (b"content-type", b"application/json")
-_INVOCATIONS = re.compile(r"(?:/\d+)?/serving-endpoints/([^/]+)(?:/served-models/([^/]+))?/invocations/?")
+_INVOCATIONS = re.compile(
+    r"(?:(?:/\d+)?/serving-endpoints|/realtime-inference)/([^/]+)(?:/served-models/([^/]+))?/invocations/?"
+)
+_MODELS_PATH = "/serving-endpoints/models"
+_NOTHING_SERVED = ServedRoute(name="", traffic_percentage=0)
 _INVOCATIONS_END = ("/invocations", "/invocations/")
-_PRINTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _OPEN_PATHS = {"/.well-known/databricks-config", "/login", "/api/2.0/moorage/session"}
 _OPEN_PREFIXES = ("/oidc/",)
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SWEEP_SECONDS = 0.25
-
-
-class _Request:
-    """The headers of one invocation that matter, read in one pass."""
-
-    __slots__ = (
-        "authorization",
-        "by_cookie",
-        "content_encoding",
-        "content_length",
-        "content_type",
-        "id",
-        "traceparent",
-    )
-
-    def __init__(self, headers: list[Header]) -> None:
-        self.traceparent = b""
-        self.authorization: bytes | None = None
-        self.content_type = b""
-        self.content_length: int | None = None
-        self.content_encoding = b""
-        self.id = b""
-        for name, value in headers:
-            if name == b"authorization":
-                self.authorization = value
-            elif name == b"content-type":
-                self.content_type = value
-            elif name == b"content-length":
-                self.content_length = int(value) if value.isdigit() else None
-            elif name == b"content-encoding":
-                self.content_encoding = value
-            elif name == b"x-request-id" and _PRINTABLE_ID.fullmatch(value):
-                self.id = value
-            elif name == b"traceparent":
-                self.traceparent = readable_traceparent(value)
-        if not self.id:
-            self.id = os.urandom(16).hex().encode()
-        self.by_cookie = False
-        if self.authorization is None:
-            self.authorization = session_authorization(headers)
-            self.by_cookie = self.authorization is not None
+_LONGEST_SHOWN = 100  # of what a client gave as a name
 
 
 class Reports(Protocol):
@@ -104,6 +66,17 @@ class Reports(Protocol):
         ...
 
 
+class _Asked(NamedTuple):
+    """An invocation before anything of it was looked at; `body` is there where it names the endpoint."""
+
+    request: Request
+    name: str
+    served_name: str | None
+    surface: Surface | None = None
+    body: bytes | None = None
+    document: dict[str, Any] | None = None
+
+
 class Gateway:
     """One worker's application."""
 
@@ -115,6 +88,8 @@ class Gateway:
         upstreams: Upstreams,
         reports: Reports,
         limiter: RateLimiter,
+        language_models: LanguageModels,
+        log: RequestLog,
         tracer: InvocationTracer | None = None,
     ) -> None:
         self._settings = settings
@@ -123,9 +98,13 @@ class Gateway:
         self._reports = reports
         self._limiter = limiter
         self._tracer = tracer
+        self._language_models = language_models
+        self._log = log
         self._unrouted = meters.meter("", "", "")
         self._queued_bytes = 0
-        self._limit_words = f"{settings.max_request_bytes} bytes ({settings.max_request_bytes >> 20} MB)"
+        seconds = settings.request_body_timeout_seconds
+        self._model_limit = BodyLimit(settings.max_request_bytes, seconds)
+        self._language_limit = BodyLimit(settings.max_language_request_bytes, seconds)
 
     def end_streams(self) -> None:
         """End the event streams that would go on for ever; the server stops."""
@@ -136,27 +115,38 @@ class Gateway:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        request = _Request(scope["headers"])
+        request = Request(scope["headers"])
+        surface = SURFACE_PATHS.get(scope["path"].rstrip("/")) if scope["method"] == "POST" else None
         try:
-            await self._dispatch(scope, request, receive, send)
+            await self._dispatch(scope, request, surface, receive, send)
         except ApiError as error:
-            await _send_error(send, request, error)
+            await _send_error(send, request, surface, error)
         except Exception:
             _logger.exception("request %s failed", request.id.decode())
-            await _send_error(send, request, InternalError("The server failed; its log has the request id."))
+            failure = InternalError("The server failed; its log has the request id.")
+            await _send_error(send, request, surface, failure)
 
-    async def _dispatch(self, scope: Scope, request: _Request, receive: Receive, send: Send) -> None:
+    async def _dispatch(
+        self, scope: Scope, request: Request, surface: Surface | None, receive: Receive, send: Send
+    ) -> None:
         path = scope["path"]
         if request.by_cookie and scope["method"] not in _SAFE_METHODS:
             require_own_page(scope["headers"])
-        if scope["method"] == "POST" and path.endswith(_INVOCATIONS_END):
-            match = _INVOCATIONS.fullmatch(path)
-            if match is not None:
-                await self._invoke(match[1], match[2], request, receive, send)
+        if scope["method"] == "POST":
+            if path.endswith(_INVOCATIONS_END):
+                match = _INVOCATIONS.fullmatch(path)
+                if match is not None:
+                    await self._invoke(_Asked(request, match[1], match[2]), receive, send)
+                    return
+            elif surface is not None:
+                await self._invoke_named_in_body(request, surface, receive, send)
                 return
         if path == "/health":
             status, document = await self._upstreams.health(self._table.loaded)
-            await _send(send, status, orjson.dumps(document), [(b"x-request-id", request.id)])
+            await send_whole(send, status, orjson.dumps(document), [(b"x-request-id", request.id)])
+            return
+        if scope["method"] == "GET" and (path == _MODELS_PATH or path.startswith(f"{_MODELS_PATH}/")):
+            await self._list_models(path, request, send)
             return
         caller: Principal | None = None
         try:
@@ -169,60 +159,115 @@ class Gateway:
             caller = None
         await self._upstreams.forward(scope, receive, send, caller, request.id)
 
-    async def _invoke(
-        self, name: str, served_name: str | None, request: _Request, receive: Receive, send: Send
-    ) -> None:
+    async def _list_models(self, path: str, request: Request, send: Send) -> None:
+        """The endpoints that the caller may query, as OpenAI lists models; or one of them."""
+        principal = self._table.principal(request.authorization)
+        name = path.removeprefix(_MODELS_PATH).strip("/")
+        if not name:
+            found = [
+                _as_model(endpoint)
+                for _, endpoint in sorted(self._table.endpoints.items())
+                if _may_query(endpoint.route, principal)
+            ]
+            document: dict[str, Any] = {"object": "list", "data": found}
+        else:
+            endpoint = self._endpoint(name)
+            if not _may_query(endpoint.route, principal):
+                raise missing_right(principal, "CAN_QUERY", name)
+            document = _as_model(endpoint)
+        await send_whole(send, 200, orjson.dumps(document), [(b"x-request-id", request.id)])
+
+    async def _invoke_named_in_body(self, request: Request, surface: Surface, receive: Receive, send: Send) -> None:
+        """Answer a query whose endpoint is the model that its body names."""
+        began = time.monotonic()
+        if request.authorization is None and request.api_key is not None:
+            request.authorization = b"Bearer " + request.api_key  # Anthropic's client says it so
+        try:
+            self._table.principal(request.authorization)  # before the body is read
+            body = await self._language_limit.read(request, receive)
+            document = parse_object(body)
+            name = endpoint_named_in(document)
+        except ApiError as error:
+            self._unrouted.refused(error.status, time.monotonic() - began)
+            raise
+        await self._invoke(_Asked(request, name, None, surface, body, document), receive, send)
+
+    async def _invoke(self, asked: _Asked, receive: Receive, send: Send) -> None:
         """Answer an invocation; whatever becomes of it is counted once, by the meter that it got to."""
         began = time.monotonic()
+        request, name = asked.request, asked.name
         meter, served = self._unrouted, None
         span = None
         if self._tracer is not None:
             span = self._tracer.begin(name, request.traceparent, request.id)
             request.traceparent = span.traceparent
+        admission: Admission = ()
         try:
             principal = self._table.principal(request.authorization)
             endpoint = self._endpoint(name)
             meter = endpoint.meter
             flags = _flags(endpoint, principal)
             if endpoint.limits is not None:
-                await self._admit(endpoint.limits, principal)
-            served = endpoint.draw() if served_name is None else endpoint.named(served_name)
-            meter = served.meter
-            sent, answer = await self._answer(name, served, flags, request, receive)
+                admission = await self._admit(endpoint.limits, principal)
         except Exception as error:
             status = error.status if isinstance(error, ApiError) else 500
             meter.refused(status, time.monotonic() - began)
             if span is not None:
+                span.end(status, "")
+            raise
+        if endpoint.route.task is not None:
+            query = Query(request, principal, endpoint, asked.surface, asked.served_name, admission, began, span)
+            query.body, query.document = asked.body or b"", asked.document
+            await self._language_models.serve(query, receive, send)
+            return
+        body = asked.body
+        log = endpoint.logs
+        try:
+            served = endpoint.draw() if asked.served_name is None else endpoint.named(asked.served_name)
+            meter = served.meter
+            if body is None:
+                body = await self._model_limit.read(request, receive)
+            sent, answer = await self._answer(name, served, flags, request, body)
+        except Exception as error:
+            status = error.status if isinstance(error, ApiError) else 500
+            seconds = time.monotonic() - began
+            meter.refused(status, seconds)
+            if span is not None:
                 span.end(status, served.name if served is not None else "")
+            if log:
+                words = orjson.dumps(error.body()) if isinstance(error, ApiError) else b""
+                self._log.write(_record(asked, principal, endpoint, served, body or b"", status, words, seconds))
             raise
         status, batch, queue_us, predict_us = answer.head
-        meter.answered(status, time.monotonic() - began, sent - began, queue_us, predict_us, batch)
+        seconds = time.monotonic() - began
+        meter.answered(status, seconds, sent - began, queue_us, predict_us, batch)
         if span is not None:
             span.end(status, served.name, batch, queue_us, predict_us)
-        await _send(send, status, answer.body, [(b"x-request-id", request.id), served.header])
+        if log:
+            self._log.write(_record(asked, principal, endpoint, served, body, status, answer.body, seconds))
+        headers = [(b"x-request-id", request.id), served.header]
+        if request.explain:
+            headers.append(_explanation(asked, endpoint, served, admission, answer, seconds, sent - began))
+        await send_whole(send, status, answer.body, headers)
 
-    async def _admit(self, limits: LimitRules, principal: Principal) -> None:
+    async def _admit(self, limits: LimitRules, principal: Principal) -> Admission:
         if self._limiter.needs_await:
-            await self._limiter.admit(limits, principal)
-        else:
-            self._limiter.admit_now(limits, principal)
+            return await self._limiter.admit(limits, principal)
+        return self._limiter.admit_now(limits, principal)
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self._table.endpoints.get(name)
         if endpoint is None:
             raise EndpointNotFound(
                 f"The given endpoint does not exist, please retry after checking the specified model and version"
-                f" deployment exists: '{name}'."
+                f" deployment exists: '{name[:_LONGEST_SHOWN]}'."
             )
         return endpoint
 
     async def _answer(
-        self, name: str, served: Served, flags: int, request: _Request, receive: Receive
+        self, name: str, served: Served, flags: int, request: Request, body: bytes
     ) -> tuple[float, ReplicaAnswer]:
         """The monotonic time at which the request was sent to its replica, and the answer."""
-        if request.content_encoding not in (b"", b"identity"):
-            raise BadRequest("A Content-Encoding is not supported here: send the body uncompressed.")
-        body = await self._read_body(request, receive)
         settings = self._settings
         if served.queued >= settings.max_queued_requests:
             raise RequestLimitExceeded(
@@ -239,38 +284,8 @@ class Gateway:
             served.queued -= 1
             self._queued_bytes -= len(body)
 
-    async def _read_body(self, request: _Request, receive: Receive) -> bytes:
-        limit = self._settings.max_request_bytes
-        if request.content_length is not None and request.content_length > limit:
-            length = request.content_length
-            raise BadRequest(f"The request body has {length} bytes; the limit is {self._limit_words}.")
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The client left before it had sent its body.")
-        if not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise BadRequest(f"The request body is over the limit of {self._limit_words}.")
-            return body
-        parts = [message.get("body", b"")]
-        size = len(parts[0])
-        try:
-            async with asyncio.timeout(self._settings.request_body_timeout_seconds):
-                while message.get("more_body", False):
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise BadRequest("The client left before it had sent its body.")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
-                        raise BadRequest(f"The request body is over the limit of {self._limit_words}.")
-        except TimeoutError:
-            seconds = self._settings.request_body_timeout_seconds
-            raise BadRequest(f"The request body did not arrive within {seconds:.0f} s.") from None
-        return b"".join(parts)
-
     async def _ask(
-        self, name: str, served: Served, flags: int, request: _Request, body: bytes
+        self, name: str, served: Served, flags: int, request: Request, body: bytes
     ) -> tuple[float, ReplicaAnswer]:
         """The answer of one replica; of another one when the first died without any."""
         deadline = time.monotonic() + self._settings.request_timeout_seconds
@@ -313,12 +328,17 @@ class Gateway:
         raise TemporarilyUnavailable(f"No replica of '{served.name}' is up at the moment.", retry_after_seconds=5)
 
 
-async def sweep_for_ever(table: RoutingTable, limiter: RateLimiter) -> None:
-    """Fail late requests, let go of links and of windows that have ended, a few times a second."""
+async def sweep_for_ever(table: RoutingTable, limiter: RateLimiter, models: LanguageModels, log: RequestLog) -> None:
+    """Fail late requests, let go of links, windows and connections that have ended, hand over what was logged.
+
+    A few times a second.
+    """
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         table.sweep(time.monotonic())
         limiter.sweep()
+        models.sweep(table)
+        log.rotate()
 
 
 def _flags(endpoint: Endpoint, principal: Principal) -> int:
@@ -329,14 +349,21 @@ def _flags(endpoint: Endpoint, principal: Principal) -> int:
         BadRequest: the endpoint takes no queries now.
     """
     route = endpoint.route
-    if principal.only_endpoint is not None and principal.only_endpoint != route.id:
-        raise missing_right(principal, "CAN_QUERY", route.name)
-    manages = principal.admin or _is_among(principal, route.managers)
-    if not manages and not _is_among(principal, route.queriers):
+    if not _may_query(route, principal):
         raise missing_right(principal, "CAN_QUERY", route.name)
     if route.availability is not Availability.SERVING:
         raise BadRequest(_unavailable(endpoint))
-    return frames.FLAG_STACK_TRACE if manages else 0
+    return frames.FLAG_STACK_TRACE if _manages(route, principal) else 0
+
+
+def _may_query(route: EndpointRoute, principal: Principal) -> bool:
+    if principal.only_endpoint is not None and principal.only_endpoint != route.id:
+        return False
+    return _manages(route, principal) or _is_among(principal, route.queriers)
+
+
+def _manages(route: EndpointRoute, principal: Principal) -> bool:
+    return principal.admin or _is_among(principal, route.managers)
 
 
 def _is_among(principal: Principal, ids: frozenset[str]) -> bool:
@@ -350,14 +377,62 @@ def _unavailable(endpoint: Endpoint) -> str:
     return f"Endpoint '{route.name}' is not ready. {route.message}".rstrip()
 
 
-async def _send(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
-    headers.append(_JSON)
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _as_model(endpoint: Endpoint) -> dict[str, Any]:
+    return {"id": endpoint.route.name, "object": "model", "created": 0, "owned_by": "moorage"}
 
 
-async def _send_error(send: Send, request: _Request, error: ApiError) -> None:
+def _record(
+    asked: _Asked,
+    principal: Principal,
+    endpoint: Endpoint,
+    served: Served | None,
+    body: bytes,
+    status: int,
+    answer: bytes,
+    seconds: float,
+) -> RequestRecord:
+    """What the tables get of a request to a registered model."""
+    route = endpoint.route
+    of_served = served.route if served is not None else _NOTHING_SERVED
+    return RequestRecord(
+        request_id=asked.request.id.decode(),
+        endpoint=route.name,
+        endpoint_id=route.id,
+        served_name=of_served.name,
+        served_entity_id=of_served.id,
+        entity=of_served.entity,
+        version=of_served.version,
+        config_version=route.config_version,
+        requester=principal.user_name,
+        status=status,
+        request_time_ms=time.time_ns() // 1_000_000 - int(seconds * 1000),
+        duration_ms=seconds * 1000,
+        request=body,
+        response=answer,
+        client_request_id=client_request_id_in(body),
+        tables=route.captures,
+        usage=route.usage,
+    )
+
+
+def _explanation(
+    asked: _Asked,
+    endpoint: Endpoint,
+    served: Served,
+    admission: Admission,
+    answer: ReplicaAnswer,
+    seconds: float,
+    before_sent: float,
+) -> Header:
+    route = endpoint.route
+    why = "named in the path" if asked.served_name else f"drawn by its traffic of {served.route.traffic_percentage} %"
+    model_seconds = (answer.head.queue_us + answer.head.predict_us) / 1_000_000
+    attempt = Attempt(served.name, why, answer.head.status, 1000 * (seconds - before_sent))
+    own_ms = 1000 * (seconds - model_seconds)
+    return explanation(route.name, route.config_version, [attempt], admission, own_ms)
+
+
+async def _send_error(send: Send, request: Request, surface: Surface | None, error: ApiError) -> None:
     headers: list[Header] = [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
     headers.append((b"x-request-id", request.id))
-    await _send(send, error.status, orjson.dumps(error.body()), headers)
+    await send_whole(send, error.status, orjson.dumps(error_document(surface, error)), headers)

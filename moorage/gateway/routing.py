@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
 import time
 from base64 import b64decode
@@ -13,6 +14,7 @@ from moorage.api.errors import ApiError, InvalidToken, PermissionDenied, Resourc
 from moorage.api.routing import (
     EndpointChange,
     EndpointRoute,
+    ExternalRoute,
     Principal,
     ReplicaRoute,
     RoutingChange,
@@ -21,21 +23,32 @@ from moorage.api.routing import (
     ServedRoute,
     TokenChange,
 )
+from moorage.external.exchange import Target
+from moorage.gateway.credentials import CredentialOpener, CredentialProblem
+from moorage.gateway.guarding import Guarding
 from moorage.gateway.limit_rules import LimitRules
 from moorage.gateway.meters import Meter, Meters
 from moorage.gateway.transport import ReplicaLink
+
+_logger = logging.getLogger(__name__)
 
 _LINK_LINGER_SECONDS = 600.0  # a replica that left the routing may still be answering its last requests
 _REMEMBERED_CREDENTIALS = 10_000
 
 
 class Served:
-    """A served entity and the links to its replicas."""
+    """A served entity with the links to its replicas, or the provider's model that it stands for.
 
-    __slots__ = ("header", "links", "meter", "name", "queued", "reported", "requests")
+    `target` is None for a registered model, and for a provider's that cannot be reached: `problem` says why.
+    """
+
+    __slots__ = ("header", "links", "meter", "name", "problem", "queued", "reported", "requests", "route", "target")
 
     def __init__(self, name: str, meter: Meter) -> None:
         self.name = name
+        self.route = ServedRoute(name=name, traffic_percentage=0)
+        self.target: Target | None = None
+        self.problem = ""
         self.meter = meter
         self.header = (b"served-model-name", name.encode())
         self.links: list[ReplicaLink] = []
@@ -64,15 +77,18 @@ def _burden(link: ReplicaLink) -> tuple[bool, int]:
 class Endpoint:
     """An endpoint and its served entities.
 
-    `meter` counts what is refused before an entity is drawn; `limits` is None where there are none.
+    `meter` counts what is refused before an entity is drawn; `limits` is None where there are none. `logs` is whether
+    its requests are written down; `guarding` is made when a request needs it.
     """
 
-    __slots__ = ("_weights", "limits", "meter", "route", "served")
+    __slots__ = ("_weights", "guarding", "limits", "logs", "meter", "route", "served")
 
     def __init__(self, route: EndpointRoute, served: list[Served], meter: Meter) -> None:
         self.route = route
         self.meter = meter
         self.limits = LimitRules(route.id, route.limits) if route.limits else None
+        self.logs = route.usage or bool(route.captures)
+        self.guarding: Guarding | None = None
         self.served = {one.name: one for one in served}
         shares = [(self.served[one.name], one.traffic_percentage) for one in route.served]
         self._weights = [(one, share) for one, share in shares if share > 0]
@@ -92,6 +108,12 @@ class Endpoint:
                 return one
         raise ResourceDoesNotExist(f"No served entity of endpoint '{self.route.name}' takes traffic.")
 
+    def in_order(self, first: Served, most: int) -> list[Served]:
+        """`first` and, where the endpoint falls back, the others in the configuration's order; `most` in all."""
+        if not self.route.fallback:
+            return [first]
+        return [first, *(one for one in self.served.values() if one is not first)][:most]
+
     def named(self, name: str) -> Served:
         """The served entity called `name`, whatever its share.
 
@@ -107,11 +129,16 @@ class Endpoint:
 
 
 class RoutingTable:
-    """Endpoints by name and tokens by digest, changed by what the control plane sends."""
+    """Endpoints by name and tokens by digest, changed by what the control plane sends.
 
-    def __init__(self, meters: Meters) -> None:
+    `guarded` are the endpoints whose guardrails are new, for whoever makes them ready.
+    """
+
+    def __init__(self, meters: Meters, credentials: CredentialOpener) -> None:
         self._meters = meters
+        self._opener = credentials
         self.endpoints: dict[str, Endpoint] = {}
+        self.guarded: list[Endpoint] = []
         self.loaded = False
         self._tokens: dict[str, Principal] = {}
         self._links: dict[str, ReplicaLink] = {}
@@ -204,7 +231,9 @@ class RoutingTable:
             same = old if old is not None and old.route.id == route.id else None
             entities = [self._served(route, entity, same) for entity in route.served]
             meter = same.meter if same is not None else self._meters.meter(name, route.id, "")
-            self.endpoints[name] = Endpoint(route, entities, meter)
+            endpoint = self.endpoints[name] = Endpoint(route, entities, meter)
+            if route.guardrails is not None and (same is None or same.route.guardrails != route.guardrails):
+                self.guarded.append(endpoint)
             wanted = {replica.id: replica for entity in route.served for replica in entity.replicas}
         if old is not None:
             for entity in old.route.served:
@@ -220,7 +249,22 @@ class RoutingTable:
         if served is None:
             served = Served(entity.name, self._meters.meter(route.name, route.id, entity.name))
         served.links = [self._link(replica) for replica in entity.replicas]
+        served.route = entity
+        if entity.external is not None:
+            self._point(served, entity.external, route)
         return served
+
+    def _point(self, served: Served, external: ExternalRoute, route: EndpointRoute) -> None:
+        served.target, served.problem = None, external.problem
+        if external.problem or route.task is None:
+            return
+        try:
+            credentials = self._opener.open(route.id, external)
+        except CredentialProblem as problem:
+            served.problem = str(problem)
+            _logger.error("%s of endpoint %s: %s", served.name, route.name, problem)
+            return
+        served.target = Target(external.provider, external.model, route.task, external.options, credentials)
 
     def _link(self, replica: ReplicaRoute) -> ReplicaLink:
         link = self._links.get(replica.id)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from moorage.datadir import DataDirectory
-from moorage.settings import Settings
+from moorage.settings import ENCRYPTION_KEY_VARIABLE, Settings
 from moorage.supervisor.child import ChildSpec
 
 # A client's configuration in the shell that starts the server; inside it would send us to another server.
@@ -15,7 +15,11 @@ _CLIENT_PREFIXES = ("DATABRICKS_", "MLFLOW_TRACKING_", "MLFLOW_REGISTRY_URI")
 # What builds of environments read, with credentials of package indexes in it.
 _BUILD_PREFIXES = ("UV_", "PIP_", "MOORAGE_ENV_")
 # The control plane's alone: it builds environments, and sends notifications.
-_CONTROL_PREFIXES = (*_BUILD_PREFIXES, "MOORAGE_SMTP_", "MOORAGE_NOTIFICATION_")
+_CONTROL_PREFIXES = (*_BUILD_PREFIXES, "MOORAGE_SMTP_", "MOORAGE_NOTIFICATION_", "MOORAGE_TABLES_")
+# Which of the settings the writer of the tables goes by.
+_TABLES_SETTINGS = ("MOORAGE_DATA_DIR", "MOORAGE_LOG_LEVEL", "MOORAGE_TABLES_", "MOORAGE_PAYLOAD_", "MOORAGE_SPOOL_")
+# How the clouds' object stores are opened, by the names that deltalake reads.
+_STORAGE_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
 # How control plane and gateway sign in at an MLflow server that is not the embedded one.
 _MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 # OpenTelemetry's own variables, which may hold a collector's credentials: only gateways export.
@@ -38,6 +42,8 @@ def gateway_specs(
     exporter = {k: v for k, v in environ.items() if k.startswith(_TELEMETRY_PREFIX)}
     inherited = {**_without_secrets(_inherited(environ)), **exporter, **_mlflow_credentials(settings, environ)}
     own = {k: v for k, v in settings.to_environment().items() if not k.startswith(_CONTROL_PREFIXES)}
+    # Credentials of providers come to gateways sealed.
+    own.update({k: environ[k] for k in (ENCRYPTION_KEY_VARIABLE,) if k in environ})
     return [
         ChildSpec(
             f"gateway-{index}",
@@ -47,6 +53,37 @@ def gateway_specs(
         )
         for index, descriptor in enumerate(descriptors)
     ]
+
+
+def tables_spec(settings: Settings, workspace_id: str, environ: Mapping[str, str] | None = None) -> ChildSpec:
+    """The writer of the tables. It sees credentials of object stores only where the tables are in one."""
+    environ = os.environ if environ is None else environ
+    inherited = _without_secrets(_inherited(environ))
+    visible = {k: v for k, v in inherited.items() if not k.startswith(("MOORAGE_", *_STORAGE_PREFIXES))}
+    if settings.tables_uri is not None:
+        visible.update((k, v) for k, v in environ.items() if k.startswith(_STORAGE_PREFIXES))
+    visible.update((k, v) for k, v in settings.to_environment().items() if k.startswith(_TABLES_SETTINGS))
+    command = (sys.executable, "-m", "moorage.tables", "--workspace-id", workspace_id)
+    return ChildSpec("tables", command, visible)
+
+
+def guardrails_spec(settings: Settings, data: DataDirectory, environ: Mapping[str, str] | None = None) -> ChildSpec:
+    """The detectors of guardrails. They see texts of all clients and no secret: what they go by is in the command."""
+    inherited = _without_secrets(_inherited(os.environ if environ is None else environ))
+    command = [sys.executable, "-m", "moorage.guardrails", "--socket", str(data.guardrails_socket)]
+    command += ["--log-level", settings.log_level, "--judge-taxonomy", settings.guardrails_judge_taxonomy]
+    judge = settings.guardrails_judge_endpoint
+    if judge is not None and "://" not in judge:
+        judge = f"{settings.local_url}/serving-endpoints/{judge}/invocations"
+    options = {
+        "--model-dir": settings.guardrails_model_dir,
+        "--judge-url": judge,
+        "--judge-model": settings.guardrails_judge_model,
+        "--judge-token-file": settings.guardrails_judge_token_file,
+    }
+    command += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    hidden = ("MOORAGE_", *_STORAGE_PREFIXES)
+    return ChildSpec("guardrails", tuple(command), {k: v for k, v in inherited.items() if not k.startswith(hidden)})
 
 
 def mlflow_spec(settings: Settings, data: DataDirectory, environ: Mapping[str, str] | None = None) -> ChildSpec:

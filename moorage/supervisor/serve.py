@@ -14,11 +14,12 @@ from pathlib import Path
 from moorage import __version__
 from moorage.compute.reach import OutOfReach, covers, places, require_capabilities
 from moorage.datadir import DataDirectory
+from moorage.guardrails.installed import guardrails_installed
 from moorage.separation import NOT_SEPARATED, models_are_separated
 from moorage.settings import Settings
 from moorage.supervisor.bootstrap import CannotStart, held, prepare_data
 from moorage.supervisor.health import Health, fetch_health
-from moorage.supervisor.programs import control_spec, gateway_specs, mlflow_spec
+from moorage.supervisor.programs import control_spec, gateway_specs, guardrails_spec, mlflow_spec, tables_spec
 from moorage.supervisor.server import Group, Plan, Supervisor, stop_budgets
 from moorage.supervisor.sockets import CannotListen, listen
 
@@ -58,7 +59,15 @@ def serve(settings: Settings) -> int:
         drain, control, mlflow = stop_budgets(settings.drain_seconds)
         groups = [
             Group(gateway_specs(settings, [listener.fileno() for listener in listeners]), drain),
-            Group([replace(control_spec(settings), descriptors=(lock,))], control),
+            # The tables get what the gateways wrote last: those have stopped by then.
+            Group(
+                [
+                    replace(control_spec(settings), descriptors=(lock,)),
+                    tables_spec(settings, credentials.workspace_id),
+                    *([guardrails_spec(settings, data)] if guardrails_installed() else []),
+                ],
+                control,
+            ),
         ]
         if settings.mlflow_uri is None:
             groups.append(Group([mlflow_spec(settings, data)], mlflow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
@@ -10,9 +11,17 @@ import pytest
 from route_access import ROUTES, Needs, Route
 from server import Server, wait_for
 
+from moorage.api.surfaces import SURFACE_PATHS
+
 BEHIND_THE_CONTROL_PLANE = [
     Route("POST", "/serving-endpoints/nosuch/invocations", Needs.CREDENTIAL, body={}),
     Route("POST", "/serving-endpoints/nosuch/served-models/m/invocations", Needs.CREDENTIAL, body={}),
+    Route("POST", "/42/serving-endpoints/nosuch/invocations", Needs.CREDENTIAL, body={}),
+    Route("POST", "/realtime-inference/nosuch/invocations", Needs.CREDENTIAL, body={}),
+    *(Route("POST", path, Needs.CREDENTIAL, body={"model": "nosuch"}) for path in SURFACE_PATHS),
+    *(Route(method, path, Needs.CREDENTIAL) for path in SURFACE_PATHS for method in ("GET", "PUT", "DELETE")),
+    Route("GET", "/serving-endpoints/models", Needs.CREDENTIAL),
+    Route("GET", "/serving-endpoints/models/nosuch", Needs.CREDENTIAL),
     Route("GET", "/api/2.0/mlflow/experiments/get", Needs.CREDENTIAL),
     Route("POST", "/api/2.0/mlflow/registered-models/create", Needs.CREDENTIAL, body={"name": "nosuch"}),
     Route("GET", "/ajax-api/2.0/mlflow/registered-models/search", Needs.CREDENTIAL),
@@ -88,3 +97,37 @@ def test_revoked_token_is_refused_at_once_under_load(server, iris_endpoint, regi
         assert server.http.post("/api/2.0/token/delete", json={"token_id": token_id}).status_code == 200
         assert [http.post(path, json=body).status_code for _ in range(50)] == [403] * 50
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
+def test_queries_are_posts(server, iris_endpoint, method):
+    """Another method is a 4xx in the one error shape, and nothing is asked."""
+    own = f"/serving-endpoints/{iris_endpoint}/invocations"
+    for path in (*SURFACE_PATHS, own, "/serving-endpoints//invocations"):
+        answer = server.http.request(method, path)
+        assert answer.status_code in (404, 405), (path, answer.status_code, answer.text[:200])
+        if method != "HEAD":
+            assert answer.json().keys() >= {"error_code", "message"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/serving-endpoints//invocations", "/serving-endpoints/../serving-endpoints/x/invocations",
+        "/serving-endpoints/%2e%2e/x/invocations", "/serving-endpoints/a%2Fb/invocations",
+        "/serving-endpoints/..%2f..%2finternal/health", "/serving-endpoints/../internal/health", "//internal/health",
+        "/%69nternal/health", "/internal/health", "/serving-endpoints/chat//completions",
+    ],
+)  # fmt: skip
+def test_paths_that_only_look_like_a_query_are_none(server, path):
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20) as raw:
+        raw.sendall(
+            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.token}\r\nconnection: close\r\n"
+            "content-length: 2\r\n\r\n{}".encode()
+        )
+        data = b""
+        while piece := raw.recv(65536):
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.split(b" ", 2)[1] in (b"404", b"405"), data[:300]
+    assert b"error_code" in body

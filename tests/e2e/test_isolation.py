@@ -204,7 +204,7 @@ def test_files_of_the_server_cannot_be_read_or_written(site: Site, attempt: Atte
 
 @pytest.mark.parametrize(
     "name", ["", "run", "run/server", "run/replicas", "run/templates", "models", "environments", "deployments",
-             "logs", "mlflow"]
+             "logs", "mlflow", "spool", "tables"]
 )  # fmt: skip
 def test_folders_cannot_be_listed_or_written(site: Site, attempt: Attempt, name: str) -> None:
     folder = site.server.data_dir / name

@@ -18,7 +18,7 @@ from moorage.compute.base import Observation, ReplicaPhase, ReplicaProcess
 from moorage.control.app import ControlDependencies, create_app
 from moorage.control.checks.service import ModelChecks
 from moorage.control.reconciler.context import Context
-from moorage.control.secret_variables import SecretReader
+from moorage.control.secret_references import SecretReader
 from moorage.control.store import groups
 from moorage.control.store.engine import Sessions, make_sessions, migrate, open_database, reading
 from moorage.control.store.models import Config, Deployment, Endpoint, User
@@ -69,12 +69,21 @@ class RecordingNotifier:
     endpoints: list[str] = field(default_factory=list)
     tokens: list[tuple[str, Principal | None]] = field(default_factory=list)
     principals: int = 0
+    routed: list[str] = field(default_factory=list)
+    scopes: list[str] = field(default_factory=list)
     committed: list[bool] = field(default_factory=list)
 
     def endpoint_changed(self, endpoint_id: str) -> None:
         with reading(self.sessions) as session:
             self.committed.append(session.get(Endpoint, endpoint_id) is not None)
         self.endpoints.append(endpoint_id)
+
+    def wait_until_routed(self, endpoint_id: str) -> None:
+        self.endpoint_changed(endpoint_id)
+        self.routed.append(endpoint_id)
+
+    def secrets_changed(self, scope: str) -> None:
+        self.scopes.append(scope)
 
     def token_changed(self, digest: str, principal: Principal | None) -> None:
         self.tokens.append((digest, principal))

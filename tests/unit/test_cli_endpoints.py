@@ -320,6 +320,42 @@ def test_get_shows_both_configurations_and_the_message_of_each_entity(api: Scrip
     )
 
 
+def external(name: str = "gpt", message: str = "") -> Json:
+    model = {"name": "gpt-4.1", "provider": "openai", "task": "llm/v1/chat", "openai_config": {}}
+    return {
+        "name": name,
+        "external_model": model,
+        "creator": "admin@localhost",
+        "creation_timestamp": 1,
+        "state": {"deployment": "DEPLOYMENT_READY", "deployment_state_message": message},
+    }
+
+
+def test_external_models_are_shown_by_provider_and_task(api: ScriptedApi) -> None:
+    shown = detail(config=config(1, external(message="The secret cannot be read.")), endpoint_type="EXTERNAL_MODEL")
+    api.on("GET", ALL, ok({"endpoints": [shown]}))
+    api.on("GET", WINE, ok(shown))
+    assert "gpt: openai/gpt-4.1 (llm/v1/chat)" in run(api, "list").stdout
+    assert run(api, "get", "wine").stdout.endswith(
+        "Active configuration, version 1\n"
+        "  SERVED ENTITY  MODEL                         SIZE  SCALE TO ZERO  TRAFFIC  STATE\n"
+        "  gpt            openai/gpt-4.1 (llm/v1/chat)  -     -              100%     READY\n"
+        "  gpt: The secret cannot be read.\n"
+    )
+
+
+def test_creating_external_models_ends_at_once(api: ScriptedApi) -> None:
+    ready = detail(config=config(1, external()))
+    api.on("POST", ALL, ok(ready))
+    api.on("GET", WINE, ok(ready))
+    api.on("GET", EVENTS, ok({"events": []}))
+    body = {"config": {"served_entities": [{"external_model": external()["external_model"]}]}}
+    result = run(api, "create", "wine", "--json", json.dumps(body))
+    assert result.exit_code == 0
+    assert "openai/gpt-4.1" in result.stdout
+    assert api.asked[0].document == {**body, "name": "wine"}
+
+
 # create
 
 

@@ -12,7 +12,7 @@ from control_harness import ADMIN, ANN, BOB, ENCRYPTION_KEY, ENDPOINTS, ControlP
 from sqlalchemy import insert
 
 from moorage.api.routing import Principal, PrincipalKind
-from moorage.control.secret_variables import SecretReader, SecretUnreadable
+from moorage.control.secret_references import SecretReader, SecretUnreadable
 from moorage.control.store import groups, permissions
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Group, Secret, SecretScope, User
@@ -423,34 +423,34 @@ def test_what_goes_on_as_it_is_needs_no_right_of_the_caller(plane: ControlPlane)
 
 def test_a_start_reads_the_values_of_the_moment(plane: ControlPlane, reader: SecretReader) -> None:
     variables = {"A": "{{secrets/team/token}}", "B": "plain", "C": "{{secrets/team/token}} "}
-    assert reader.resolve(variables, ANN.id) == {**variables, "A": VALUE}
+    assert reader.variables(variables, ANN.id) == {**variables, "A": VALUE}
     ok(plane, "POST", "put", scope="team", key="token", string_value="newer")
-    assert reader.resolve(variables, ANN.id)["A"] == "newer"
+    assert reader.variables(variables, ANN.id)["A"] == "newer"
     assert variables["A"] == "{{secrets/team/token}}"
-    assert reader.resolve({"B": "plain"}, "nobody") == {"B": "plain"}
+    assert reader.variables({"B": "plain"}, "nobody") == {"B": "plain"}
 
 
 def test_a_start_reads_by_the_rights_of_the_moment(plane: ControlPlane, reader: SecretReader) -> None:
     variables = {"A": "{{secrets/team/token}}"}
     with pytest.raises(SecretUnreadable, match=r"'bob@example\.com', by whose right it is read, does not have READ"):
-        reader.resolve(variables, BOB.id)
+        reader.variables(variables, BOB.id)
     with plane.sessions.begin() as session:
         groups.add_members(session, "2001", [BOB.id])
     grant(plane, "Data Scientists", "READ")
-    assert reader.resolve(variables, BOB.id) == {"A": VALUE}
+    assert reader.variables(variables, BOB.id) == {"A": VALUE}
     with plane.sessions.begin() as session:
         groups.remove_members(session, "2001", [BOB.id])
     with pytest.raises(SecretUnreadable):
-        reader.resolve(variables, BOB.id)
+        reader.variables(variables, BOB.id)
     ok(plane, "POST", "acls/delete", scope="team", principal="Data Scientists")
     grant(plane, "users", "READ")
-    assert reader.resolve(variables, BOB.id) == {"A": VALUE}
-    assert reader.resolve(variables, ADMIN.id) == {"A": VALUE}
+    assert reader.variables(variables, BOB.id) == {"A": VALUE}
+    assert reader.variables(variables, ADMIN.id) == {"A": VALUE}
     with plane.sessions.begin() as session:
         session.get_one(User, BOB.id).active = False
     for gone in (BOB.id, "9999"):
         with pytest.raises(SecretUnreadable, match="is not active any more"):
-            reader.resolve(variables, gone)
+            reader.variables(variables, gone)
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ def test_what_no_variable_can_hold_is_said_without_repeating_it(
     if given is not None:
         ok(plane, "POST", "put", scope="team", key="odd", bytes_value=base64.b64encode(given).decode())
     with pytest.raises(SecretUnreadable) as failure:
-        reader.resolve({"KEY": "{{secrets/team/odd}}"}, ANN.id)
+        reader.variables({"KEY": "{{secrets/team/odd}}"}, ANN.id)
     message = str(failure.value)
     assert message.startswith("The secret {{secrets/team/odd}} of environment variable KEY cannot be read: ")
     assert why in message
@@ -478,4 +478,4 @@ def test_what_no_variable_can_hold_is_said_without_repeating_it(
 def test_the_longest_variable_is_one(plane: ControlPlane, reader: SecretReader) -> None:
     text = "x" * (131072 - len("KEY=") - 1)
     ok(plane, "POST", "put", scope="team", key="long", string_value=text)
-    assert reader.resolve({"KEY": "{{secrets/team/long}}"}, ANN.id) == {"KEY": text}
+    assert reader.variables({"KEY": "{{secrets/team/long}}"}, ANN.id) == {"KEY": text}

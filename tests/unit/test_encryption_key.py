@@ -13,18 +13,13 @@ from typer.testing import CliRunner
 
 from moorage.cli.main import app
 from moorage.control import encryption_key as module
-from moorage.control.encryption_key import (
-    ENCRYPTION_KEY_VARIABLE,
-    KeyProblem,
-    open_encryption,
-    rotate_key,
-    settle_key,
-)
+from moorage.control.encryption_key import KeyProblem, open_encryption, rotate_key, settle_key
 from moorage.control.secret_values import decrypt_secret, encrypt_secret
 from moorage.control.store.engine import Sessions, make_sessions, migrate, open_database, reading
 from moorage.control.store.models import Deployment, Endpoint, Secret, SecretScope, WorkspaceSetting
 from moorage.datadir import DataDirectory
 from moorage.encryption import CannotDecrypt, Encryption, key_text, new_key, parse_key
+from moorage.settings import ENCRYPTION_KEY_VARIABLE
 from moorage.supervisor.bootstrap import held
 
 VALUES = {

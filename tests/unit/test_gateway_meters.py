@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moorage.api.metrics import BATCH_BUCKETS, DURATION_BUCKETS_MS
 from moorage.api.routing import Availability, EndpointChange, EndpointRoute, ServedRoute
+from moorage.datadir import DataDirectory
+from moorage.gateway.credentials import CredentialOpener
 from moorage.gateway.meters import Meters
 from moorage.gateway.routing import RoutingTable
+
+NO_CREDENTIALS = CredentialOpener(DataDirectory(Path("/nowhere")), {})
 
 
 def in_bucket(bounds: tuple[float, ...], value: float) -> list[int]:
@@ -56,7 +62,7 @@ def test_each_observation_is_read_once_and_only_meters_that_counted_are():
 
 def test_entity_keeps_its_meter_when_its_route_changes_and_a_new_endpoint_of_its_name_has_another():
     meters = Meters()
-    table = RoutingTable(meters)
+    table = RoutingTable(meters, NO_CREDENTIALS)
 
     def route(endpoint_id: str, share: int) -> EndpointChange:
         served = (ServedRoute(name="m", traffic_percentage=share),)

@@ -4,6 +4,7 @@ import hashlib
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,13 @@ from moorage.api.routing import (
     ServedRoute,
     TokenChange,
 )
+from moorage.datadir import DataDirectory
 from moorage.gateway import routing
+from moorage.gateway.credentials import CredentialOpener
 from moorage.gateway.meters import Meters
 from moorage.gateway.routing import RoutingTable, missing_right
+
+NO_CREDENTIALS = CredentialOpener(DataDirectory(Path("/nowhere")), {})
 
 ANN = Principal(id="1", user_name="ann@example.com")
 BOB = Principal(id="2", user_name="bob@example.com")
@@ -49,7 +54,7 @@ def route(name: str, *served: ServedRoute) -> EndpointRoute:
 @pytest.fixture
 def table() -> RoutingTable:
     """Ann's token is `good`; endpoint `e` has entity `m` on replicas `r1` and `r2`."""
-    made = RoutingTable(Meters())
+    made = RoutingTable(Meters(), NO_CREDENTIALS)
     endpoint = route("e", entity("m", 100, "r1", "r2"))
     made.apply(RoutingSnapshot(endpoints={"e": endpoint}, tokens={digest("good"): ANN}))
     return made
@@ -271,7 +276,7 @@ class TestSweeping:
         return made
 
     def table(self):
-        made = RoutingTable(Meters())
+        made = RoutingTable(Meters(), NO_CREDENTIALS)
         made.apply(RoutingSnapshot(endpoints={"e": route("e", entity("m", 100, "r1", "r2"))}))
         return made
 
@@ -321,7 +326,7 @@ def test_load_is_what_came_since_the_last_look_and_what_waits_now(table):
 
 def test_one_who_waits_for_a_change_wakes_with_each():
     async def scenario():
-        table = RoutingTable(Meters())
+        table = RoutingTable(Meters(), NO_CREDENTIALS)
         assert not table.loaded
         for change in (RoutingSnapshot(), TokenChange(digest="d", principal=ANN)):
             waiting = asyncio.create_task(table.change(60))

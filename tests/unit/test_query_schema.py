@@ -558,3 +558,95 @@ def test_who_may_not_see_the_endpoint_gets_nothing(plane: ControlPlane, tmp_path
     assert refusal(plane, BOB)[:2] == (403, "PERMISSION_DENIED")
     assert refusal(plane, name="nobody")[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
     assert plane.request("GET", f"{ENDPOINTS}/ads/openapi", None).status_code == 401
+
+
+# External models
+
+
+def external(name: str, task: str) -> dict[str, Any]:
+    model = {"name": "m", "provider": "openai", "task": task, "openai_config": {"openai_api_key_plaintext": "sk-1"}}
+    return {"name": name, "external_model": model}
+
+
+EXTERNAL_BODIES: dict[str, tuple[list[Any], list[Any]]] = {
+    "llm/v1/chat": (
+        [
+            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, "temperature": 0.5, "stream": True},
+            {
+                "messages": [
+                    {"role": "assistant", "content": None, "tool_calls": [
+                        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+                    ]},
+                    {"role": "tool", "content": "1", "tool_call_id": "c"},
+                    {"role": "user", "content": [{"type": "text", "text": "x"}]},
+                ],
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+                "tool_choice": "auto",
+                "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+                "reasoning_effort": "low",
+                "client_request_id": "7",
+            },
+        ],
+        [{}, {"messages": []}, {"messages": [{"content": "Hi"}]}, {"messages": "Hi"}, {"prompt": "Hi"}],
+    ),
+    "llm/v1/completions": ([{"prompt": "Hi", "stop": ["."]}, {"prompt": ["a", "b"], "n": 2}], [{}, {"prompt": 1}]),
+    "llm/v1/embeddings": ([{"input": "Hi"}, {"input": ["a"], "instruction": "i"}], [{}, {"input": [1]}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", EXTERNAL_BODIES)
+def test_an_external_model_is_queried_as_openai_is(plane: ControlPlane, task: str) -> None:
+    config = {
+        "served_entities": [external("a", task), external("b", task)],
+        "traffic_config": {"routes": [{"served_model_name": "a", "traffic_percentage": 100}]},
+    }
+    plane.create("llm", config=config)
+    response = plane.request("GET", f"{ENDPOINTS}/llm/openapi", headers={"Accept": "text/plain"})
+    assert response.status_code == 200, response.text
+    document = response.json()
+    check_document(document)
+    assert document["servers"] == [{"url": f"{BASE}/serving-endpoints/llm"}]
+    paths = ["/invocations", "/served-models/a/invocations", "/served-models/b/invocations"]
+    assert list(document["paths"]) == paths
+    operation = document["paths"]["/invocations"]["post"]
+    media = operation["requestBody"]["content"]["application/json"]
+    good, bad = EXTERNAL_BODIES[task]
+    for body in (*good, media["example"]):
+        jsonschema.validate(body, media["schema"], cls=jsonschema.Draft202012Validator)
+    assert not any(permits(operation, body) for body in bad)
+    answers = operation["responses"]["200"]["content"]
+    assert ("text/event-stream" in answers) == (task != "llm/v1/embeddings")
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        (
+            "llm/v1/chat",
+            {
+                "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+                ],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            },
+        ),
+        (
+            "llm/v1/completions",
+            {
+                "object": "text_completion", "model": "m",
+                "choices": [{"index": 0, "text": "Hi", "finish_reason": None, "logprobs": None}],
+            },
+        ),
+        (
+            "llm/v1/embeddings",
+            {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1]}]},
+        ),
+    ],
+)  # fmt: skip
+def test_an_answer_of_an_external_model_is_openais(plane: ControlPlane, task: str, answer: dict[str, Any]) -> None:
+    plane.create("llm", config={"served_entities": [external("a", task)]})
+    operation = plane.request("GET", f"{ENDPOINTS}/llm/openapi").json()["paths"]["/invocations"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.validate(answer, schema, cls=jsonschema.Draft202012Validator)
+    assert not jsonschema.Draft202012Validator(schema).is_valid({"predictions": []})

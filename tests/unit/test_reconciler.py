@@ -26,9 +26,10 @@ from moorage.compute.local import is_alive
 from moorage.control.publisher import RoutingPublisher
 from moorage.control.reconciler import deployment as deployment_module
 from moorage.control.reconciler.context import Context
+from moorage.control.reconciler.entity_table import EntityTable
 from moorage.control.reconciler.reconciler import Reconciler
 from moorage.control.reconciler.records import Records
-from moorage.control.secret_variables import SecretReader
+from moorage.control.secret_references import SecretReader
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint, Event, Replica
 from moorage.control.telemetry import Telemetry
@@ -196,9 +197,10 @@ async def running(plane: ControlPlane, compute: FakeCompute | None = None) -> As
     publisher = RoutingPublisher(plane.data.snapshot)
     settings = plane_settings(plane)
     telemetry = Telemetry(plane.sessions, publisher.routes, UsageSampler(is_alive), plane.clock)
+    encryption = Encryption(ENCRYPTION_KEY)
     context = Context(
         settings, plane.data, Records(plane.sessions), FakeModels(), builder, compute, publisher, plane.clock,
-        telemetry, SecretReader(plane.sessions, Encryption(ENCRYPTION_KEY)),
+        telemetry, SecretReader(plane.sessions, encryption), encryption, EntityTable(plane.data.spool, plane.clock),
     )  # type: ignore[arg-type]
     reconciler = Reconciler(context)
     await reconciler.start()

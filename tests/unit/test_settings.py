@@ -54,9 +54,15 @@ def test_every_setting_reaches_the_environment() -> None:
             "notification_webhook_url": "https://e",
             "notification_webhook_secret": "f",
             "redis_url": "redis://g",
+            "tables_uri": "s3://bucket/tables",
+            "tables_storage_options": '{"AWS_REGION": "eu-central-1"}',
             "oidc_issuer": "https://h",
             "oidc_client_id": "i",
             "oidc_client_secret": "j",
+            "guardrails_model_dir": "/models",
+            "guardrails_judge_endpoint": "judge",
+            "guardrails_judge_model": "k",
+            "guardrails_judge_token_file": "/token",
         }
     )
     assert set(settings.to_environment()) == expected

@@ -20,7 +20,7 @@ from moorage.supervisor.child import describe_exit
 from moorage.supervisor.health import Health, fetch_health
 from moorage.supervisor.logs import BoundedLog, OutputPump
 from moorage.supervisor.mlflow_server import Receive, Scope, Send, without_prefix
-from moorage.supervisor.programs import control_spec, gateway_specs, mlflow_spec
+from moorage.supervisor.programs import control_spec, gateway_specs, mlflow_spec, tables_spec
 from moorage.supervisor.sockets import CannotListen, listen
 
 
@@ -165,14 +165,15 @@ ENVIRON = {
 }
 
 
-def test_gateway_and_mlflow_see_no_secrets(tmp_path: Path) -> None:
+def test_gateway_and_mlflow_see_no_secrets_but_gateways_the_key_of_sealed_credentials(tmp_path: Path) -> None:
     index = "https://user:pass@index.example"
     settings = Settings.model_validate({"data_dir": tmp_path, "env_index_url": index})
     gateways = gateway_specs(settings, [5, 7], ENVIRON)
     mlflow = mlflow_spec(settings, DataDirectory(tmp_path), ENVIRON)
     for spec in (*gateways, mlflow):
         assert spec.environment["PATH"] == "/bin"
-        assert not set(spec.environment) & (set(ENVIRON) - {"PATH"})
+        seen = {"PATH", "MOORAGE_ENCRYPTION_KEY"} if spec in gateways else {"PATH"}
+        assert set(spec.environment) & set(ENVIRON) == seen
     assert [spec.descriptors for spec in gateways] == [(5,), (7,)]
     assert gateways[1].command[-4:] == ("--fd", "7", "--worker", "1")
     assert gateways[0].environment["MOORAGE_DATA_DIR"] == str(tmp_path)
@@ -184,6 +185,28 @@ def test_the_control_plane_sees_what_it_needs_but_no_clients_configuration(tmp_p
     assert environment["MOORAGE_ENCRYPTION_KEY"] == "k"
     assert environment["UV_INDEX_URL"]
     assert not {"DATABRICKS_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"} & set(environment)
+
+
+def test_the_writer_of_tables_sees_credentials_of_a_store_only_where_the_tables_are_in_one(tmp_path: Path) -> None:
+    of_stores = {"AWS_REGION": "eu-central-1", "GOOGLE_APPLICATION_CREDENTIALS": "/key", "AZURE_CLIENT_ID": "c"}
+    environ = {**ENVIRON, **of_stores}
+    options = {"tables_storage_options": '{"AWS_ALLOW_HTTP": "true"}', "redis_url": "redis://:pass@host"}
+    here = tables_spec(Settings.model_validate({"data_dir": tmp_path, **options}), "4711", environ)
+    assert not [name for name in here.environment if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]
+    there = {"data_dir": tmp_path, "tables_uri": "s3://bucket/tables", **options}
+    settings = Settings.model_validate(there)
+    elsewhere = tables_spec(settings, "4711", environ)
+    stores = {name for name in environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
+    assert stores <= set(elsewhere.environment)
+    for spec in (here, elsewhere):
+        assert spec.command[-2:] == ("--workspace-id", "4711")
+        assert not set(spec.environment) & (set(ENVIRON) - {"PATH", "AWS_SECRET_ACCESS_KEY"})
+        own = {name for name in spec.environment if name.startswith("MOORAGE_")}
+        assert {"MOORAGE_DATA_DIR", "MOORAGE_TABLES_STORAGE_OPTIONS", "MOORAGE_PAYLOAD_MAX_BYTES"} <= own
+        assert not own & {"MOORAGE_REDIS_URL", "MOORAGE_ADMIN_USER", "MOORAGE_ENCRYPTION_KEY"}
+    for gateway in gateway_specs(settings, [5], environ):
+        assert not [name for name in gateway.environment if name.startswith("MOORAGE_TABLES_")]
+        assert gateway.environment["MOORAGE_PAYLOAD_MAX_BYTES"]
 
 
 def test_credentials_of_another_mlflow_server_reach_those_who_call_it(tmp_path: Path) -> None:

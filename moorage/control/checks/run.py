@@ -31,7 +31,7 @@ from moorage.control.reconciler.preparation import (
     read_environment,
     require_hardware,
 )
-from moorage.control.secret_variables import SecretUnreadable
+from moorage.control.secret_references import SecretUnreadable
 from moorage.datadir import DataDirectory
 from moorage.environments.advice import warnings_about
 from moorage.environments.local import satisfied_by_server
@@ -161,7 +161,7 @@ class CheckRun:
     async def _load(self, step: Step, model: Path, interpreter: Interpreter) -> ReplicaProcess:
         context = self._context
         try:
-            variables = await in_thread(context.secrets.resolve, self._spec.environment_vars, self._creator_id)
+            variables = await in_thread(context.secrets.variables, self._spec.environment_vars, self._creator_id)
         except SecretUnreadable as error:
             raise StepFailed(str(error)) from error
         spec = ReplicaSpec(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from moorage.api.errors import RequestLimitExceeded, ResourceDoesNotExist
+from moorage.api.errors import InvalidParameterValue, RequestLimitExceeded, ResourceDoesNotExist
 from moorage.api.model_checks import CheckState, CreateModelCheck, ModelCheck
 from moorage.api.routing import Principal
 from moorage.api.served_entities import CustomModelSpec
@@ -68,6 +68,8 @@ class ModelChecks:
                 as for a new endpoint that serves this.
             RequestLimitExceeded: too many checks wait.
         """
+        if request.external_model is not None:
+            raise InvalidParameterValue("'external_model' cannot be checked: a model check is of a registered model")
         configurations.require_supported(request.kind)
         spec = CustomModelSpec.of(request)
         await in_thread(self._context.secrets.require, [spec], caller)

@@ -10,9 +10,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from moorage.compute.base import Compute
 from moorage.control.publisher import RoutingPublisher
+from moorage.control.reconciler.entity_table import EntityTable
 from moorage.control.reconciler.records import Records
-from moorage.control.secret_variables import SecretReader
+from moorage.control.secret_references import SecretReader
 from moorage.datadir import DataDirectory
+from moorage.encryption import Encryption
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.registry.client import ModelRegistry
 from moorage.settings import Settings
@@ -47,6 +49,8 @@ class Context:
     clock: Callable[[], int]
     telemetry: Telemetry
     secrets: SecretReader
+    encryption: Encryption
+    entities: EntityTable
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

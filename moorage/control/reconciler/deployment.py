@@ -49,8 +49,8 @@ class Routing(Protocol):
         """The deployment's replicas or its phase have changed."""
         ...
 
-    async def routed(self) -> None:
-        """Return when every gateway works by what the deployment's replicas are now."""
+    async def routed(self) -> bool:
+        """Return when every gateway works by what the deployment's replicas are now. False: one was silent."""
         ...
 
 
@@ -63,7 +63,8 @@ class DeploymentRunner:
         self._context = context
         self._endpoint = endpoint
         self._record = record
-        self._spec = CustomModelSpec.model_validate(record.spec)
+        assert isinstance(record.spec, CustomModelSpec)  # others have nothing to run
+        self._spec = record.spec
         self._routing = routing
         self._changed = routing.wake
         self._journal = DeploymentJournal(context, endpoint, record, routing.wake)

@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
+from moorage.api.ai_gateway import AiGateway
 from moorage.api.endpoints import PermissionLevel
-from moorage.api.routing import Availability, EndpointRoute, ReplicaFault, ServedLoad, ServedRoute
+from moorage.api.routing import (
+    Availability,
+    EndpointRoute,
+    ExternalRoute,
+    ReplicaFault,
+    ServedLoad,
+    ServedRoute,
+)
+from moorage.api.served_entities import CustomModelSpec, EntitySpec
+from moorage.control.captures import captures
 from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.deployment import DeploymentRunner
+from moorage.control.reconciler.external import ExternalRoutes, external_models, secret_scopes
 from moorage.control.reconciler.records import EndpointRecord
 
 _logger = logging.getLogger(__name__)
@@ -21,6 +34,7 @@ _FIRST_RETRY_SECONDS = 0.5
 _LONGEST_RETRY_SECONDS = 30.0
 _GATEWAYS_COME_BACK_SECONDS = 0.5  # after a restart of the control plane
 
+_NO_EXTERNAL: Mapping[str, ExternalRoute] = MappingProxyType({})
 _UP = (DeploymentPhase.READY, DeploymentPhase.RECOVERING)
 _LEFT = (DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
 _ENDED = (DeploymentPhase.FAILED, DeploymentPhase.ABORTED, *_LEFT)
@@ -40,6 +54,8 @@ class EndpointController:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._name: str | None = None
         self.names_principals = False  # whether what it publishes depends on what principals are called
+        self.secret_scopes: frozenset[str] = frozenset()  # whose secrets it publishes
+        self._external = ExternalRoutes(context.secrets, context.encryption)
         self._passes_begun = 0
         self._passes_ended = 0
         self._pass_ended = asyncio.Event()
@@ -49,13 +65,13 @@ class EndpointController:
         """Have another pass, soon."""
         self._woken.set()
 
-    async def routed(self) -> None:
-        """Have a pass, and return when every gateway works by the routing that it published."""
+    async def routed(self) -> bool:
+        """Have a pass, and return when every gateway works by what it published. False: one was silent."""
         wanted = self._passes_begun + 1  # one that has begun may have looked too early
         self.wake()
         while self._passes_ended < wanted and not self._leaving:
             await self._pass_ended.wait()
-        await self._context.publisher.all_taken()
+        return await self._context.publisher.all_taken()
 
     def report(self, replica_id: str, fault: ReplicaFault) -> None:
         """A gateway's word on a replica."""
@@ -115,6 +131,7 @@ class EndpointController:
             return True
         self._name = record.name
         self.names_principals = record.limits_name_principals
+        self.secret_scopes = secret_scopes(record)
         if record.deleting:
             return await self._delete(record)
         if await self._settle(record):
@@ -122,12 +139,16 @@ class EndpointController:
             if record is None:
                 return False
         wanted = _wanted(record)
-        for deployment_id in wanted - self._runners.keys():
+        for deployment_id in wanted - self._runners.keys() - external_models(record).keys():
             runner = DeploymentRunner(self._context, record, record.deployments[deployment_id], self)
             self._runners[deployment_id] = runner
             runner.start()
-        if not self._publish(record):
+        external = await in_thread(self._external.read, record) if external_models(record) else {}
+        if not self._publish(record, external):
             return False  # what is not wanted may still have the route
+        if not self._context.entities.knows(record):
+            await in_thread(self._context.entities.write, [record])
+        await self._tell_problems(record, external)
         for deployment_id in record.deployments.keys() - wanted:
             await self._leave(record, deployment_id)
         return False
@@ -135,7 +156,7 @@ class EndpointController:
     async def _leave(self, record: EndpointRecord, deployment_id: str) -> None:
         """Take down a deployment that is not wanted; that of a failed update stays to be looked at."""
         phase = record.deployments[deployment_id].phase
-        retires = deployment_id not in record.pending.values()
+        retires = deployment_id not in record.pending.served.values()
         if retires and phase not in _LEFT:
             crash_point(CrashPoint.ROUTE_PUBLISHED)
             await in_thread(self._context.records.advance, deployment_id, Trigger.CONFIG_REPLACED)
@@ -149,15 +170,15 @@ class EndpointController:
 
     async def _settle(self, record: EndpointRecord) -> bool:
         """Finish the update in progress when its outcome is known. Whether it was."""
-        if record.config_update != "IN_PROGRESS" or not record.pending:
+        if record.config_update != "IN_PROGRESS" or not record.pending.served:
             return False
         now = self._context.clock()
-        pending = [record.deployments[one] for one in record.pending.values()]
+        pending = [record.deployments[one] for one in record.pending.served.values()]
         failed = [one for one in pending if one.phase is DeploymentPhase.FAILED]
         if failed:
             crash_point(CrashPoint.FAIL_BEFORE)
             for one in pending:
-                if one.phase not in _ENDED and one.id not in record.active.values():
+                if one.phase not in _ENDED and one.id not in record.active.served.values():
                     why = f"Aborted: served entity '{failed[0].served_name}' failed."
                     await in_thread(self._context.records.advance, one.id, Trigger.SIBLING_FAILED, why)
             crash_point(CrashPoint.FAIL_SIBLINGS)
@@ -169,7 +190,7 @@ class EndpointController:
             return True
         if all(one.phase is DeploymentPhase.READY and self._is_known(one.id) for one in pending):
             # Requests move first: whoever reads that the new configuration serves can rely on it.
-            self._publish(replace(record, active=record.pending, active_traffic=record.pending_traffic))
+            self._publish(replace(record, active=record.pending))
             await self._context.publisher.all_taken()
             crash_point(CrashPoint.SWITCH_BEFORE)
             if await in_thread(self._context.records.switch, self._id, now):
@@ -183,30 +204,34 @@ class EndpointController:
         """Whether this control plane has seen for itself what runs of a deployment."""
         return deployment_id in self._runners and self._runners[deployment_id].adopted
 
-    def _publish(self, record: EndpointRecord) -> bool:
-        """Tell where requests go. False while that is not known."""
-        if any(one in self._runners and not self._is_known(one) for one in record.active.values()):
+    def _publish(self, record: EndpointRecord, external: Mapping[str, ExternalRoute] = _NO_EXTERNAL) -> bool:
+        """Tell where requests go; `external` are the models of providers. False while that is not known."""
+        active = record.active.served
+        if any(one in self._runners and not self._is_known(one) for one in active.values()):
             return False  # it is still asking who is alive; the route of before holds, and it wakes this then
         served = tuple(
             ServedRoute(
                 name=name,
-                traffic_percentage=record.active_traffic.get(name, 0),
+                traffic_percentage=record.active.traffic.get(name, 0),
                 replicas=self._runners[deployment_id].replicas if deployment_id in self._runners else (),
+                external=external.get(deployment_id),
+                id=deployment_id,
+                entity=_model(record.deployments[deployment_id].spec),
+                version=_version(record.deployments[deployment_id].spec),
             )
-            for name, deployment_id in record.active.items()
+            for name, deployment_id in active.items()
         )
-        self._active = {
-            one: self._runners[one] for one in record.active.values() if one in self._runners
-        }
-        phases = [record.deployments[one].phase for one in record.active.values()]
+        self._active = {one: self._runners[one] for one in active.values() if one in self._runners}
+        phases = [record.deployments[one].phase for one in active.values()]
         serving = any(phase in _UP for phase in phases) or any(one.replicas for one in served)
         message = ""
         if not serving:
-            blamed = [*record.pending.values(), *record.active.values()]
+            blamed = [*record.pending.served.values(), *active.values()]
             message = next((record.deployments[one].message for one in blamed if record.deployments[one].message), "")
         availability = Availability.SERVING if serving else Availability.NOT_READY
         if record.stopped:
             availability = Availability.STOPPED
+        gateway = record.gateway or AiGateway()
         route = EndpointRoute(
             name=record.name,
             id=record.id,
@@ -216,10 +241,28 @@ class EndpointController:
             managers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_MANAGE),
             queriers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_QUERY),
             limits=record.limits,
+            task=next((spec.task for spec in external_models(record).values()), None),
+            captures=captures(record.name, record.active.auto_capture, gateway, record.telemetry),
+            usage=gateway.usage_tracking_config is not None and gateway.usage_tracking_config.enabled,
+            fallback=gateway.fallback_config is not None and gateway.fallback_config.enabled,
+            guardrails=gateway.guardrails,
+            config_version=record.active.version,
         )
         self._context.publisher.publish_endpoint(record.name, route)
         self._context.publisher.looked_at(record.id)
         return True
+
+    async def _tell_problems(self, record: EndpointRecord, external: Mapping[str, ExternalRoute]) -> None:
+        """Write down what has changed about whether the credentials of external models can be had."""
+        for deployment_id, route in external.items():
+            deployment = record.deployments[deployment_id]
+            if route.problem == deployment.message:
+                continue
+            await in_thread(self._context.records.say, deployment_id, route.problem)
+            words = route.problem or "The credentials can be read again."
+            kind, status = ("UNREADABLE", "FAILED") if route.problem else ("READABLE", "SUCCESS")
+            name = deployment.served_name
+            await self._event(record, f"CREDENTIALS_{kind}", status, "SECRETS_READ", words, served_name=name)
 
     def _publish_none(self) -> None:
         """Take the route away, unless a new endpoint of the same name has it already."""
@@ -275,6 +318,7 @@ class EndpointController:
             folder = self._context.data.deployment(deployment_id)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         crash_point(CrashPoint.DELETE_CLEARED)
+        await in_thread(self._context.entities.delete, self._id)
         words = "The endpoint and its replicas are gone."
         await self._event(record, "ENDPOINT_DELETED", "SUCCESS", Trigger.ENDPOINT_DELETED, words)
         await in_thread(self._context.records.remove_endpoint, self._id)
@@ -282,19 +326,35 @@ class EndpointController:
         return True
 
     async def _event(
-        self, record: EndpointRecord, event_type: str, status: str, trigger: Trigger, message: str
+        self,
+        record: EndpointRecord,
+        event_type: str,
+        status: str,
+        trigger: str,
+        message: str,
+        *,
+        served_name: str | None = None,
     ) -> None:
         _logger.info("%s: %s: %s", record.name, event_type, message.partition("\n")[0])
         await in_thread(
             self._context.records.add_event,
             record,
-            None,
+            served_name,
             event_type,
             status,
-            trigger.value,
+            str(trigger),
             message,
             self._context.clock(),
         )
+
+
+def _model(spec: EntitySpec) -> str:
+    """The registered model's name, or the provider's."""
+    return spec.entity_name if isinstance(spec, CustomModelSpec) else spec.model
+
+
+def _version(spec: EntitySpec) -> str:
+    return spec.entity_version if isinstance(spec, CustomModelSpec) else ""
 
 
 def _holders(record: EndpointRecord, needed: PermissionLevel) -> frozenset[str]:
@@ -306,7 +366,7 @@ def _wanted(record: EndpointRecord) -> set[str]:
     """The deployments that are to run: those of the serving configuration and of an update in progress."""
     if record.stopped:
         return set()
-    ids = set(record.active.values())
+    ids = set(record.active.served.values())
     if record.config_update == "IN_PROGRESS":
-        ids |= set(record.pending.values())
+        ids |= set(record.pending.served.values())
     return {one for one in ids if record.deployments[one].phase not in (DeploymentPhase.ABORTED, *_LEFT)}

@@ -19,7 +19,7 @@ from moorage.control.model_accounts import interpreter_of
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.journal import DeploymentJournal
 from moorage.control.reconciler.records import DeploymentRecord
-from moorage.control.secret_variables import SecretUnreadable
+from moorage.control.secret_references import SecretUnreadable
 from moorage.environments.builder import Environment, EnvironmentBuildError
 from moorage.environments.log import BuildLog
 from moorage.environments.requirements import EnvironmentSpec, EnvironmentSpecError, read_environment_spec
@@ -85,7 +85,7 @@ class Preparation:
             StepFailed: a secret cannot be read.
         """
         try:
-            return await in_thread(self._context.secrets.resolve, self._spec.environment_vars, self._creator_id)
+            return await in_thread(self._context.secrets.variables, self._spec.environment_vars, self._creator_id)
         except SecretUnreadable as error:
             raise StepFailed(str(error)) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from moorage.api.routing import LoadReport, Principal, ReplicaReport, ServedLoad
@@ -17,6 +17,7 @@ _logger = logging.getLogger(__name__)
 
 _RELEASE_SECONDS = 60.0
 _TAKEN_SECONDS = 2.0
+_ROUTED_SECONDS = 0.5
 
 
 class Reconciler:
@@ -37,6 +38,7 @@ class Reconciler:
         records = await in_thread(context.records.endpoints)
         tokens = await in_thread(context.records.tokens, context.clock())
         context.publisher.begin(tokens, [record.id for record in records])
+        await in_thread(context.entities.write, records)
         known = await in_thread(context.records.replica_ids)
         for replica_id in await context.compute.stop_strangers(known):
             _logger.warning("replica %s was not written down; it is stopped", replica_id)
@@ -59,6 +61,14 @@ class Reconciler:
         """The endpoint's rows were written."""
         self._loop.call_soon_threadsafe(self._wake, endpoint_id)
 
+    def wait_until_routed(self, endpoint_id: str) -> None:
+        """The endpoint's rows were written: block until every gateway works by them, half a second at most."""
+        self._wait_for(self._routed([endpoint_id]))
+
+    def secrets_changed(self, scope: str) -> None:
+        """Read the credentials of that scope again, and block until every gateway works by them."""
+        self._wait_for(self._read_secrets(scope))
+
     def token_changed(self, digest: str, principal: Principal | None) -> None:
         """A token was made or revoked."""
         self._loop.call_soon_threadsafe(self._context.publisher.publish_token, digest, principal)
@@ -77,9 +87,21 @@ class Reconciler:
             context.publisher.begin_reading()
             context.publisher.replace_tokens(await in_thread(context.records.tokens, context.clock()))
         for controller in self._controllers.values():
-            if controller.names_principals:
+            if controller.names_principals or controller.secret_scopes:  # or on what its creator may read
                 controller.wake()
         return await context.publisher.all_taken()
+
+    async def _read_secrets(self, scope: str) -> bool:
+        concerned = [one for one, controller in self._controllers.items() if scope in controller.secret_scopes]
+        return await self._routed(concerned) if concerned else True
+
+    async def _routed(self, endpoint_ids: Iterable[str]) -> bool:
+        """Have a pass of each. False: one has not come to its end, or a gateway not taken it in, in time."""
+        try:
+            async with asyncio.timeout(_ROUTED_SECONDS):
+                return all(await asyncio.gather(*(self._wake(one).routed() for one in endpoint_ids)))
+        except TimeoutError:
+            return False
 
     def _wait_for(self, taken: Coroutine[Any, Any, bool]) -> None:
         try:
@@ -105,7 +127,7 @@ class Reconciler:
                 controller.observe_load(report.gateway, by_endpoint.get(controller.name, {}))
         self._loaded[report.gateway] = set(by_endpoint)
 
-    def _wake(self, endpoint_id: str, record: EndpointRecord | None = None) -> None:
+    def _wake(self, endpoint_id: str, record: EndpointRecord | None = None) -> EndpointController:
         """Have a pass; `record` is what the database says now, where that is known."""
         controller = self._controllers.get(endpoint_id)
         if controller is None:
@@ -114,6 +136,7 @@ class Reconciler:
             self._tasks[endpoint_id] = task
             task.add_done_callback(lambda _: self._forget(endpoint_id))
         controller.wake()
+        return controller
 
     def _forget(self, endpoint_id: str) -> None:
         if not self._tasks[endpoint_id].cancelled():

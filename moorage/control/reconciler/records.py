@@ -6,12 +6,15 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, true
 
+from moorage.api.ai_gateway import AiGateway
+from moorage.api.configs import AutoCaptureOutput
+from moorage.api.endpoints import TelemetryConfig
 from moorage.api.rate_limits import CompiledLimit
 from moorage.api.routing import Principal
+from moorage.api.served_entities import EntitySpec, stored_spec
 from moorage.compute.base import ReplicaProcess
 from moorage.control.lifecycle import DeploymentPhase, IllegalTransition, Trigger, advance
 from moorage.control.notification_texts import Outcome
@@ -32,15 +35,25 @@ class DeploymentRecord:
     id: str
     endpoint_id: str
     served_name: str
-    spec: dict[str, Any]
+    spec: EntitySpec
     phase: DeploymentPhase
     message: str
     model_path: str | None
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigRecord:
+    """A configuration: ids of deployments and percentages of the traffic by served name. Version 0 is none."""
+
+    version: int = 0
+    served: dict[str, str] = field(default_factory=dict)
+    traffic: dict[str, int] = field(default_factory=dict)
+    auto_capture: AutoCaptureOutput | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint with the deployments its active and its pending configuration want, by served name.
+    """An endpoint with its active and its pending configuration, and the deployments that it has and had.
 
     `with_replicas` are the deployments of which a replica is written down; `grants` are levels by principal id.
     """
@@ -51,15 +64,15 @@ class EndpointRecord:
     deleting: bool
     stopped: bool
     config_update: str
-    active: dict[str, str]
-    pending: dict[str, str]
-    active_traffic: dict[str, int]
-    pending_traffic: dict[str, int]
+    active: ConfigRecord
+    pending: ConfigRecord
     deployments: dict[str, DeploymentRecord]
     with_replicas: frozenset[str]
     grants: Mapping[str, str] = field(default_factory=dict)
     limits: tuple[CompiledLimit, ...] = ()
     limits_name_principals: bool = False
+    gateway: AiGateway | None = None
+    telemetry: TelemetryConfig | None = None
 
 
 class Records:
@@ -114,15 +127,15 @@ class Records:
                     deleting=row.deleting,
                     stopped=row.stopped,
                     config_update=row.config_update,
-                    active=_wanted(active),
-                    pending=_wanted(pending),
-                    active_traffic=_traffic(active),
-                    pending_traffic=_traffic(pending),
+                    active=_config(active),
+                    pending=_config(pending),
                     deployments=deployments[row.id],
                     with_replicas=frozenset(with_replicas[row.id]),
                     grants=grants.get(row.id, {}),
                     limits=limits[row.id],
                     limits_name_principals=any(one.principal for one in gateway_limits(row)),
+                    gateway=AiGateway.model_validate(row.ai_gateway) if row.ai_gateway else None,
+                    telemetry=TelemetryConfig.model_validate(row.telemetry_config) if row.telemetry_config else None,
                 )
             )
         return found
@@ -270,17 +283,17 @@ class Records:
             endpoints.add_event(session, event)
 
 
-def _wanted(config: Config | None) -> dict[str, str]:
+def _config(config: Config | None) -> ConfigRecord:
     if config is None:
-        return {}
-    return {entity["name"]: entity["deployment_id"] for entity in config.body["served_entities"]}
-
-
-def _traffic(config: Config | None) -> dict[str, int]:
-    if config is None:
-        return {}
+        return ConfigRecord()
     routes = (config.body.get("traffic_config") or {}).get("routes", [])
-    return {route["served_model_name"]: route["traffic_percentage"] for route in routes}
+    capture = config.body.get("auto_capture_config")
+    return ConfigRecord(
+        version=config.version,
+        served={entity["name"]: entity["deployment_id"] for entity in config.body["served_entities"]},
+        traffic={route["served_model_name"]: route["traffic_percentage"] for route in routes},
+        auto_capture=AutoCaptureOutput.model_validate(capture) if capture else None,
+    )
 
 
 def _record(row: Deployment) -> DeploymentRecord:
@@ -288,7 +301,7 @@ def _record(row: Deployment) -> DeploymentRecord:
         id=row.id,
         endpoint_id=row.endpoint_id,
         served_name=row.served_name,
-        spec=dict(row.spec),
+        spec=stored_spec(row.spec),
         phase=DeploymentPhase(row.phase),
         message=row.message,
         model_path=row.model_path,

@@ -138,7 +138,8 @@ class Config(Base):
 
 
 class Deployment(Base):
-    """A served entity on its way to serving, or serving. `spec` is the served entity as the user gave it.
+    """A served entity on its way to serving, or serving. `spec` is the served entity as the user gave it, an
+    `EntitySpec`; credentials that were given as text are sealed in it.
 
     `phase` is a `DeploymentPhase`; `message` explains it in words; `trigger` names what moved it there.
     `max_concurrency` is the provisioned concurrency that it may grow to, counted against the workspace's quota.
