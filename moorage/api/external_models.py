@@ -17,6 +17,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from moorage.api.addresses import BaseUrl
 from moorage.api.wire import ShortText, Text, WireInput, WireOutput, missing_field
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # a token of RFC 9110
+_HEADERS_OF_THE_MESSAGE = {
+    "host", "content-length", "content-type", "transfer-encoding", "connection", "expect", "te", "trailer", "upgrade",
+}  # fmt: skip
 SECRET_REFERENCE = re.compile(r"\{\{secrets/(?P<scope>[^/{}\s]+)/(?P<key>[^/{}\s]+)\}\}")
 _PLAINTEXT = "_plaintext"
 _LONGEST_PLAINTEXT = 128 * 1024
@@ -64,6 +68,12 @@ def _region(text: str) -> str:
     """It becomes part of a host's name."""
     if not _REGION.fullmatch(text):
         raise ValueError("must be the name of a region: lower-case letters, digits and '-'")
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not _HEADER_NAME.fullmatch(text) or text.lower() in _HEADERS_OF_THE_MESSAGE:
+        raise ValueError("must be the name of a header that may hold a key, such as 'x-api-key'")
     return text
 
 
@@ -242,7 +252,7 @@ class OpenAIConfig(ProviderConfig):
 
 class ApiKeyAuth(ProviderConfig):
     required = ("value",)
-    key: ShortText
+    key: Annotated[ShortText, AfterValidator(_header_name)]
     value: SecretReference | None = None
     value_plaintext: Plaintext | None = None
 

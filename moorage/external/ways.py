@@ -94,7 +94,8 @@ def exchange_of(surface: Surface, target: Target, call: Call, *, by_chunks: bool
         return _Translated(
             api, replace(target, task=ExternalTask.CHAT), chat, completions.completion_of, _CompletionLines
         )
-    return _Translated(api, target, call, lambda answer: answer, lambda: DataLines(surface))
+    merge_usage = not asks_for_usage(body)
+    return _Translated(api, target, call, lambda answer: answer, lambda: DataLines(surface, merge_usage=merge_usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,19 +253,43 @@ class ChunkRelay:
 
 
 class DataLines:
-    """`Encoder` of OpenAI's chat completions and completions."""
+    """`Encoder` of OpenAI's chat completions and completions.
 
-    def __init__(self, surface: Surface) -> None:
+    With `merge_usage` a chunk of usage alone becomes part of the one before: its client did not ask for usage, and
+    does not expect a chunk without a choice.
+    """
+
+    def __init__(self, surface: Surface, *, merge_usage: bool = False) -> None:
         self._surface = surface
+        self._merge_usage = merge_usage
+        self._held: Document | None = None
 
     def feed(self, chunks: Iterable[Document]) -> bytes:
-        return b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks)
+        lines = []
+        for chunk in chunks:
+            if self._held is not None and not chunk.get("choices") and chunk.get("usage"):
+                self._held = {**self._held, "usage": chunk["usage"]}
+                continue
+            lines.append(self._take_held())
+            if self._merge_usage and any(choice.get("finish_reason") for choice in chunk.get("choices") or ()):
+                self._held = chunk
+            else:
+                lines.append(_line(chunk))
+        return b"".join(lines)
 
     def end(self) -> bytes:
-        return DONE
+        return self._take_held() + DONE
 
     def error(self, status: int, message: str) -> bytes:
-        return error_event(self._surface, ProviderError(status, message))
+        return self._take_held() + error_event(self._surface, ProviderError(status, message))
+
+    def _take_held(self) -> bytes:
+        held, self._held = self._held, None
+        return _line(held) if held is not None else b""
+
+
+def _line(chunk: Document) -> bytes:
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 class _CompletionLines(DataLines):

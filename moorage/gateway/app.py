@@ -25,7 +25,8 @@ from moorage.api.surfaces import SURFACE_PATHS, Surface
 from moorage.external.exchanges import error_document
 from moorage.gateway.cookies import require_own_page
 from moorage.gateway.explanations import Attempt, explanation
-from moorage.gateway.language_models import LanguageModels, Query
+from moorage.gateway.language_models import LanguageModels
+from moorage.gateway.language_outcomes import Query
 from moorage.gateway.language_requests import client_request_id_in, endpoint_named_in, parse_object
 from moorage.gateway.limit_rules import LimitRules
 from moorage.gateway.limiting import Admission, RateLimiter

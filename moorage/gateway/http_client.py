@@ -304,20 +304,19 @@ class HttpClient:
     async def post(self, url: Url, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         """The answer, once its head has come.
 
-        A kept connection that turns out to have been closed is replaced once.
+        A request whose connection ended before any byte of an answer is sent once more, on a new connection.
 
         Raises:
             CannotConnect: see there.
             ConnectionLost: the connection ended before the head of an answer had come.
         """
         request = _request_bytes(url, headers, body)
-        kept = self._kept(url.origin)
-        if kept is not None:
-            try:
-                return await kept.send(request)
-            except ConnectionLost as error:
-                if not error.before_answer:
-                    raise
+        connection = self._kept(url.origin) or await self._connect(url.origin)
+        try:
+            return await connection.send(request)
+        except ConnectionLost as error:
+            if not error.before_answer:
+                raise
         connection = await self._connect(url.origin)
         return await connection.send(request)
 

@@ -10,16 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import orjson
 
 from moorage.api.errors import ApiError, BadRequest, InternalError, RequestLimitExceeded
-from moorage.api.routing import Principal
-from moorage.api.surfaces import Surface
-from moorage.external.exchange import AccessToken, Call, HttpRequest, StreamFailed, Target, UnreadableAnswer, Usage
+from moorage.external.exchange import AccessToken, Call, HttpRequest, StreamFailed, Target, UnreadableAnswer
 from moorage.external.exchanges import Exchange, Relay, error_document
 from moorage.external.failures import (
     ProviderError,
@@ -32,26 +29,22 @@ from moorage.external.failures import (
 from moorage.external.sse import EventTooLong
 from moorage.external.ways import exchange_of
 from moorage.gateway.access_tokens import AccessTokens
-from moorage.gateway.explanations import Attempt, explanation
 from moorage.gateway.guarding import Guarding, StreamEvents, UnguardedEvents
 from moorage.gateway.http_client import AnswerTooLong, CannotConnect, ConnectionLost, HttpClient, HttpResponse, Url
 from moorage.gateway.http_client import parse_url as parse_any_url
+from moorage.gateway.language_outcomes import Books, Outcome, Query, answer_headers
 from moorage.gateway.language_requests import (
-    Document,
     LanguageRequest,
-    characters_of,
-    estimated_tokens,
     language_request,
     parse_object,
 )
-from moorage.gateway.limiting import Admission, RateLimiter
-from moorage.gateway.requests import JSON, BodyLimit, Header, Receive, Request, Send
+from moorage.gateway.limiting import RateLimiter
+from moorage.gateway.requests import JSON, BodyLimit, Header, Receive, Send
 from moorage.gateway.routing import Endpoint, RoutingTable, Served
-from moorage.gateway.tracing import InvocationSpan
 from moorage.gateway.watching import ClientLeft, ClientWatch
 from moorage.guardrails.client import GuardrailClient
 from moorage.settings import Settings
-from moorage.telemetry.request_log import RequestLog, RequestRecord
+from moorage.telemetry.request_log import RequestLog
 
 _logger = logging.getLogger(__name__)
 
@@ -66,52 +59,6 @@ _EVENT_STREAM: tuple[Header, ...] = (
 )
 
 parse_url = lru_cache(maxsize=1024)(parse_any_url)
-
-
-@dataclass(slots=True)
-class Query:
-    """A query that was let in. `document` is its body where that was needed to know the endpoint.
-
-    `surface` is None on `/invocations`. `began` is monotonic, in seconds; `began_ms` milliseconds since the epoch.
-    """
-
-    request: Request
-    principal: Principal
-    endpoint: Endpoint
-    surface: Surface | None
-    served_name: str | None
-    admission: Admission
-    began: float
-    span: InvocationSpan | None = None
-    body: bytes = b""
-    document: Document | None = None
-    began_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What has become of a query so far. Seconds spent on a provider are not the gateway's own."""
-
-    asked: LanguageRequest | None = None
-    served: Served | None = None
-    why: str = ""
-    attempts: list[Attempt] = field(default_factory=list)
-    provider_seconds: float = 0.0
-    usage: Usage | None = None
-    characters: int = 0
-    sent: list[bytes] = field(default_factory=list)
-    sent_bytes: int = 0
-    guardrails: list[str] = field(default_factory=list)
-    streamed: bool = False
-    partial: bool = False
-    written: bool = False
-    watch: ClientWatch | None = None
-
-    def keep(self, events: bytes, most: int) -> None:
-        """Keep a part of what is sent for the record, which has none of an answer of more than `most` bytes."""
-        if self.sent_bytes <= most:
-            self.sent.append(events)
-            self.sent_bytes += len(events)
 
 
 class LanguageModels:
@@ -129,8 +76,7 @@ class LanguageModels:
         self._settings = settings
         self._http = http
         self._tokens = AccessTokens(http)
-        self._limiter = limiter
-        self._log = log
+        self._books = Books(limiter, log)
         self._guardrails = guardrails
         self._warming: set[asyncio.Task[None]] = set()
         self._now = now
@@ -149,7 +95,7 @@ class LanguageModels:
 
     async def serve(self, query: Query, receive: Receive, send: Send) -> None:
         """Answer a query, whatever comes of it."""
-        outcome = _Outcome()
+        outcome = Outcome()
         try:
             if query.document is None:
                 query.body = await self._body_limit.read(query.request, receive)
@@ -159,7 +105,7 @@ class LanguageModels:
                 await self._answer(query, asked, outcome, send)
         except ClientLeft:
             outcome.partial = True
-            self._write_down(query, outcome, _CLIENT_LEFT)
+            self._books.enter(query, outcome, _CLIENT_LEFT)
         except ApiError as error:
             await self._refuse(query, outcome, error, send)
         except Exception:
@@ -170,9 +116,9 @@ class LanguageModels:
         finally:
             if not outcome.written:  # it failed in the middle of a stream, or the server stops
                 outcome.partial = True
-                self._write_down(query, outcome, 500)
+                self._books.enter(query, outcome, 500)
 
-    async def _answer(self, query: Query, asked: LanguageRequest, outcome: _Outcome, send: Send) -> None:
+    async def _answer(self, query: Query, asked: LanguageRequest, outcome: Outcome, send: Send) -> None:
         """Ask one entity after the other until one answers.
 
         Raises:
@@ -203,7 +149,7 @@ class LanguageModels:
                 await self._ask(query, asked, served, outcome, send, hold_until_content=not last)
                 return
             except ProviderError as error:
-                self._note_attempt(outcome, error.status, began, error.message)
+                outcome.note_attempt(error.status, began, error.message)
                 if last or outcome.streamed or not error.another_may_answer:
                     raise
                 _logger.warning("request %s: %s: %s", query.request.id.decode(), served.name, error.message)
@@ -222,7 +168,7 @@ class LanguageModels:
         query: Query,
         asked: LanguageRequest,
         served: Served,
-        outcome: _Outcome,
+        outcome: Outcome,
         send: Send,
         *,
         hold_until_content: bool,
@@ -263,7 +209,7 @@ class LanguageModels:
             served.queued -= 1
 
     async def _send(
-        self, exchange: Exchange, target: Target, asked: LanguageRequest, outcome: _Outcome
+        self, exchange: Exchange, target: Target, asked: LanguageRequest, outcome: Outcome
     ) -> HttpResponse:
         """The provider's answer with status 200, of which the head has come."""
         began = time.monotonic()
@@ -272,7 +218,7 @@ class LanguageModels:
             async with asyncio.timeout(seconds):
                 token = await self._tokens.token(exchange.api, target)
                 request = _request_of(exchange, token, self._now())
-                response = await self._post_twice(request, target)
+                response = await self._post(request, target)
                 if response.status != 200:
                     body = await response.read(_LONGEST_ERROR)
                     text = exchange.api.error_text(body)
@@ -289,17 +235,12 @@ class LanguageModels:
             outcome.provider_seconds += time.monotonic() - began
         return response
 
-    async def _post_twice(self, request: HttpRequest, target: Target) -> HttpResponse:
-        """Once more where the connection ended before any byte of an answer came."""
+    async def _post(self, request: HttpRequest, target: Target) -> HttpResponse:
         try:
             url: Url = parse_url(request.url)
             return await self._http.post(url, request.headers, request.body)
         except ValueError as error:
             raise ProviderError(503, f"The provider '{target.provider}' cannot be asked: {error}.") from None
-        except ConnectionLost as error:
-            if not error.before_answer:
-                raise
-        return await self._http.post(url, request.headers, request.body)
 
     async def _whole(
         self,
@@ -308,7 +249,7 @@ class LanguageModels:
         exchange: Exchange,
         response: HttpResponse,
         began: float,
-        outcome: _Outcome,
+        outcome: Outcome,
         send: Send,
     ) -> None:
         assert served.target is not None
@@ -329,7 +270,7 @@ class LanguageModels:
             answer, outcome.usage = exchange.answer(body)
         except UnreadableAnswer as error:
             raise unreadable(served.target, str(error)) from None
-        self._note_attempt(outcome, 200, began, "")
+        outcome.note_attempt(200, began, "")
         guarding = self._guarding(query.endpoint)
         if guarding is not None and guarding.output and outcome.asked is not None:
             outcome.guardrails.append("output")
@@ -337,8 +278,8 @@ class LanguageModels:
             if refusal is not None:
                 raise refusal
         outcome.sent.append(answer)
-        headers = self._headers(query, served, outcome)
-        self._write_down(query, outcome, 200)
+        headers = answer_headers(query, served, outcome)
+        self._books.enter(query, outcome, 200)
         headers.append(JSON)
         headers.append((b"content-length", b"%d" % len(answer)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -352,7 +293,7 @@ class LanguageModels:
         exchange: Exchange,
         response: HttpResponse,
         began: float,
-        outcome: _Outcome,
+        outcome: Outcome,
         send: Send,
         hold_until_content: bool,
     ) -> None:
@@ -373,12 +314,12 @@ class LanguageModels:
                     break
                 if outcome.streamed:
                     if events:
-                        await send({"type": "http.response.body", "body": events, "more_body": True})
+                        await self._give(events, send)
                     continue
                 held += events
                 if held and (relay.content_seen or not hold_until_content):
                     await self._begin_stream(query, served, outcome, began, send)
-                    await send({"type": "http.response.body", "body": held, "more_body": True})
+                    await self._give(held, send)
                     held = b""
         except ApiError as error:
             outcome.usage, outcome.characters = relay.usage, relay.characters
@@ -387,10 +328,10 @@ class LanguageModels:
                 outcome.sent_bytes = 0
                 raise
             outcome.partial = True
-            self._note_attempt(outcome, error.status, began, error.message)
+            outcome.note_attempt(error.status, began, error.message)
             last = passed.unsent() + relay.error(error)
             outcome.sent.append(last)
-            self._write_down(query, outcome, error.status)
+            self._books.enter(query, outcome, error.status)
             await send({"type": "http.response.body", "body": last})
             return
         except BaseException:
@@ -399,14 +340,25 @@ class LanguageModels:
         outcome.usage, outcome.characters = relay.usage, relay.characters
         if not outcome.streamed:
             await self._begin_stream(query, served, outcome, began, send)
-        self._write_down(query, outcome, 200 if relay.failure is None else status_for_client(relay.failure.status))
+        self._books.enter(query, outcome, 200 if relay.failure is None else status_for_client(relay.failure.status))
         await send({"type": "http.response.body", "body": held + events})
         if outcome.watch is not None:
             outcome.watch.stop()
         await _drain(response)
 
+    async def _give(self, events: bytes, send: Send) -> None:
+        """
+        Raises:
+            ClientLeft: the client does not take them, and would hold a provider's connection for as long as it likes.
+        """
+        try:
+            async with asyncio.timeout(self._settings.stream_idle_seconds):
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+        except TimeoutError:
+            raise ClientLeft() from None
+
     async def _events(
-        self, target: Target, relay: Relay, passed: StreamEvents, response: HttpResponse, outcome: _Outcome
+        self, target: Target, relay: Relay, passed: StreamEvents, response: HttpResponse, outcome: Outcome
     ) -> tuple[bytes, bool]:
         """The next events of the client, and whether there may be more.
 
@@ -442,78 +394,24 @@ class LanguageModels:
         return events, False
 
     async def _begin_stream(
-        self, query: Query, served: Served, outcome: _Outcome, began: float, send: Send
+        self, query: Query, served: Served, outcome: Outcome, began: float, send: Send
     ) -> None:
         outcome.streamed = True
-        self._note_attempt(outcome, 200, began, "")
-        headers = self._headers(query, served, outcome)
+        outcome.note_attempt(200, began, "")
+        headers = answer_headers(query, served, outcome)
         headers.extend(_EVENT_STREAM)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    async def _refuse(self, query: Query, outcome: _Outcome, error: ApiError, send: Send) -> None:
+    async def _refuse(self, query: Query, outcome: Outcome, error: ApiError, send: Send) -> None:
         body = orjson.dumps(error_document(query.surface, error))
         outcome.sent[:] = [body]
         headers: list[Header] = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        headers += self._headers(query, outcome.served, outcome)
-        self._write_down(query, outcome, error.status)
+        headers += answer_headers(query, outcome.served, outcome)
+        self._books.enter(query, outcome, error.status)
         headers.append(JSON)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-    def _headers(self, query: Query, served: Served | None, outcome: _Outcome) -> list[Header]:
-        headers: list[Header] = [(b"x-request-id", query.request.id)]
-        if served is not None:
-            headers.append(served.header)
-        if query.request.explain:
-            route = query.endpoint.route
-            own_ms = 1000 * (time.monotonic() - query.began - outcome.provider_seconds)
-            attempts, rails = outcome.attempts, outcome.guardrails
-            headers.append(
-                explanation(route.name, route.config_version, attempts, query.admission, own_ms, rails)
-            )
-        return headers
-
-    def _note_attempt(self, outcome: _Outcome, status: int, began: float, message: str) -> None:
-        assert outcome.served is not None
-        external = outcome.served.route.external
-        provider = str(external.provider) if external is not None else None
-        milliseconds = 1000 * (time.monotonic() - began)
-        outcome.attempts.append(
-            Attempt(outcome.served.name, outcome.why, status, milliseconds, provider, message)
-        )
-
-    def _write_down(self, query: Query, outcome: _Outcome, status: int) -> None:
-        """Count, charge and log the query, once. Nothing here waits, and nothing here may fail the query."""
-        if outcome.written:
-            return
-        outcome.written = True
-        seconds = time.monotonic() - query.began
-        served, endpoint = outcome.served, query.endpoint
-        meter = served.meter if served is not None else endpoint.meter
-        if outcome.attempts:
-            provider_us = int(outcome.provider_seconds * 1_000_000)
-            meter.answered(status, seconds, max(seconds - outcome.provider_seconds, 0.0), 0, provider_us, 1)
-        else:
-            meter.refused(status, seconds)
-        if query.span is not None:
-            query.span.end(status, served.name if served is not None else "")
-        asked, usage = outcome.asked, outcome.usage
-        answered = status == 200 or (outcome.partial and outcome.streamed)
-        estimated = usage is None and answered
-        if estimated and asked is not None and (query.admission or endpoint.logs):
-            usage = Usage(
-                estimated_tokens(characters_of(asked.body)),
-                estimated_tokens(outcome.characters),
-            )
-        said = estimated_tokens(outcome.characters)
-        if usage is not None and outcome.partial and said > usage.output_tokens:
-            # Providers count what they have written at the end, to which this stream did not come.
-            usage, estimated = Usage(usage.input_tokens, said), True
-        if usage is not None and query.admission:
-            self._limiter.charge_tokens(query.admission, usage.input_tokens + usage.output_tokens)
-        if endpoint.logs:
-            self._log.write(_record(query, outcome, status, seconds, usage, estimated=estimated))
 
 
 def _request_of(exchange: Exchange, token: AccessToken | None, now: datetime) -> HttpRequest:
@@ -538,37 +436,3 @@ async def _drain(response: HttpResponse) -> None:
                 pass
     except (TimeoutError, ConnectionLost):
         return  # it is closed then
-
-
-def _record(
-    query: Query, outcome: _Outcome, status: int, seconds: float, usage: Usage | None, *, estimated: bool
-) -> RequestRecord:
-    route, served, asked = query.endpoint.route, outcome.served, outcome.asked
-    of_served = served.route if served is not None else None
-    return RequestRecord(
-        request_id=query.request.id.decode(),
-        endpoint=route.name,
-        endpoint_id=route.id,
-        served_name=served.name if served is not None else "",
-        served_entity_id=of_served.id if of_served else "",
-        entity=of_served.entity if of_served else "",
-        version=of_served.version if of_served else "",
-        config_version=route.config_version,
-        requester=query.principal.user_name,
-        status=status,
-        request_time_ms=query.began_ms,
-        duration_ms=seconds * 1000,
-        request=query.body,
-        response=b"".join(outcome.sent),
-        client_request_id=asked.client_request_id if asked is not None else None,
-        streamed=outcome.streamed,
-        input_tokens=usage.input_tokens if usage is not None else None,
-        output_tokens=usage.output_tokens if usage is not None else None,
-        tokens_estimated=estimated,
-        partial=outcome.partial,
-        usage_context=asked.usage_context if asked is not None else None,
-        tables=route.captures,
-        usage=route.usage,
-        input_characters=characters_of(asked.body) if asked is not None else None,
-        output_characters=outcome.characters or None,
-    )

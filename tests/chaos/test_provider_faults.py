@@ -118,7 +118,7 @@ BEFORE_ANY_CONTENT = [
     pytest.param({"kind": "status", "status": 504}, 504, "DEADLINE_EXCEEDED", id="504"),
     pytest.param({"kind": "status", "status": 529}, 503, "TEMPORARILY_UNAVAILABLE", id="529"),
     pytest.param({"kind": "timeout"}, 504, "DEADLINE_EXCEEDED", id="timeout"),
-    pytest.param({"kind": "reset", "times": 3}, 503, "TEMPORARILY_UNAVAILABLE", id="reset"),
+    pytest.param({"kind": "reset", "times": 2}, 503, "TEMPORARILY_UNAVAILABLE", id="reset"),
 ]
 
 

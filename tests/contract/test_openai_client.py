@@ -261,12 +261,13 @@ def test_the_streaming_helper_gives_the_same_call(client: OpenAI, endpoints: Ext
     assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", CALLED)
 
 
-@chatters
-@pytest.mark.parametrize("choice", ["required", "get_weather"])
+@pytest.mark.parametrize(
+    ("way", "choice"),
+    [(way, "required") for way in CHATTERS] + [(way, "get_weather") for way in CHATTERS if way != "ai21labs"],
+)
 def test_a_tool_can_be_demanded(client: OpenAI, endpoints: ExternalEndpoints, way: str, choice: str) -> None:
+    """AI21 alone has no choice of one function."""
     wanted: Any = choice if choice == "required" else {"type": "function", "function": {"name": choice}}
-    if way == "ai21labs" and choice != "required":
-        pytest.skip("AI21 has no choice of one function")
     answer = client.chat.completions.create(
         model=endpoints.chat(way), messages=MESSAGES, tools=[TOOL], tool_choice=wanted
     )
@@ -389,10 +390,9 @@ def test_probabilities_are_given_or_refused_by_name(client: OpenAI, endpoints: E
     assert all(one.logprob < 0 for one in logprobs.content)
 
 
-@chatters
+@pytest.mark.parametrize("way", [way for way in CHATTERS if way != "cohere"])
 def test_filtered_content_has_its_reason(client: OpenAI, endpoints: ExternalEndpoints, way: str) -> None:
-    if way == "cohere":
-        pytest.skip("Cohere says nothing of filters")
+    """Cohere alone says nothing of filters."""
     messages: list[Any] = [{"role": "user", "content": "trip the filter"}]
     answer = client.chat.completions.create(model=endpoints.chat(way), messages=messages)
     assert answer.choices[0].finish_reason == "content_filter"

@@ -690,3 +690,16 @@ def write_key(data: DataDirectory) -> None:
     engine = open_database(data.database)
     settle_key(data, make_sessions(engine), {})
     engine.dispose()
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x\r\ny: z", "Host", "content-length", "käse"])
+def test_the_header_of_a_custom_provider_is_one_that_may_hold_a_key(plane: ControlPlane, key: str) -> None:
+    config = {
+        "custom_provider_url": "https://models.example.com/v1",
+        "api_key_auth": {"key": key, "value_plaintext": "x"},
+    }
+    model = {"name": "m", "provider": "custom", "task": "llm/v1/chat", "custom_provider_config": config}
+    body = {"name": "custom", "config": {"served_entities": [{"name": "m", "external_model": model}]}}
+    status, _, message = refused(post(plane, body))
+    assert status == 400
+    assert "key" in message

@@ -171,12 +171,13 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
     run(work)
 
 
-def test_a_fresh_connection_that_ends_without_an_answer_is_reported() -> None:
+def test_a_request_is_sent_twice_at_most_where_no_answer_comes() -> None:
     async def work(client: HttpClient) -> None:
         async with Server(saying(b"", close=True)) as server:
             with pytest.raises(ConnectionLost) as lost:
                 await client.post(parse_url(server.url), {}, b"")
             assert lost.value.before_answer
+            assert len(server.requests) == server.connections == 2
 
     run(work)
 

@@ -57,7 +57,7 @@ class Models:
         return ModelVersion(name, version, self.status if len(self.found) > 1 else "READY", source="s")
 
     def download(self, name: str, version: str, destination: Path) -> Path:
-        destination.mkdir(parents=True)
+        destination.mkdir(parents=True, exist_ok=True)  # two checks of one model may ask at once
         env = "{conda: conda.yaml}" if self.conda else "{virtualenv: python_env.yaml}"
         flavor = f"loader_module: mlflow.sklearn\n    env: {env}\n"
         (destination / "MLmodel").write_text(f"flavors:\n  python_function:\n    {flavor}{self.signature}")

@@ -452,3 +452,15 @@ def test_the_tasks_of_providers_without_embeddings_are_refused() -> None:
     for name in ("anthropic", "bedrock", "ai21labs"):
         assert refusal_of(name, Surface.EMBEDDINGS, BODIES[Surface.EMBEDDINGS])
     assert {way.provider for way in WAYS.values()} == set(Provider) - {Provider.GOOGLE_CLOUD_VERTEX_AI}
+
+
+def test_usage_that_comes_alone_joins_the_chunk_that_ends_the_answer_where_it_was_not_asked_for() -> None:
+    said = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = {"choices": [], "usage": {"total_tokens": 3}}
+    lines = DataLines(Surface.CHAT, merge_usage=True)
+    assert lines.feed([said, last]) == b"data: " + orjson.dumps(said) + b"\n\n"
+    whole = b"data: " + orjson.dumps({**last, "usage": {"total_tokens": 3}}) + b"\n\ndata: [DONE]\n\n"
+    assert lines.feed([usage]) + lines.end() == whole
+    asked = DataLines(Surface.CHAT)
+    assert asked.feed([last, usage]).count(b"data: ") == 2
