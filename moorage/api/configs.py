@@ -168,7 +168,11 @@ class TrafficConfig(WireOutput):
 
 
 class PayloadTable(WireOutput):
+    """`status` is ACTIVE, or FAILED when rows cannot be delivered; it is not there before the first row."""
+
     name: str
+    status: str | None = None
+    status_message: str | None = None
 
 
 class AutoCaptureState(WireOutput):

@@ -52,9 +52,11 @@ from moorage.control.store.engine import reading
 from moorage.control.store.following import newest_event
 from moorage.control.store.models import Endpoint
 from moorage.control.store.permissions import ObjectType
+from moorage.control.tables import with_delivery
 from moorage.datadir import DataDirectory
 from moorage.identity.access import permission_level
 from moorage.identity.ids import new_object_id
+from moorage.tables.status import read_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ class EndpointService:
         """
         with reading(self.deps.sessions) as session:
             endpoint, level = find_visible(session, caller, name)
-            return views.detail(rows_of(session, endpoint), level, self.site)
+            detail = views.detail(rows_of(session, endpoint), level, self.site)
+        # The file of the delivery is looked at only where there is something to deliver.
+        capture = detail.config.auto_capture_config if detail.config else None
+        return with_delivery(detail, read_report(self.deps.data.tables_status)) if capture else detail
 
     def list(self, caller: Principal) -> EndpointList:
         """The endpoints that the caller may see, by name."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from moorage.api.endpoints import PermissionLevel
+from moorage.api.configs import AutoCaptureState
+from moorage.api.endpoints import EndpointDetail, PermissionLevel, TelemetryConfig
 from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
 from moorage.api.inference_tables import (
     USAGE_TABLE,
@@ -20,6 +21,7 @@ from moorage.api.inference_tables import (
     InferenceTableList,
     InferenceTableRow,
     InferenceTableRows,
+    TablesReport,
     TableState,
     TableStatus,
     Usage,
@@ -30,6 +32,7 @@ from moorage.api.inference_tables import (
 )
 from moorage.api.routing import Principal
 from moorage.control import endpoint_views as views
+from moorage.control.captures import captures
 from moorage.control.dependencies import ControlDependencies
 from moorage.control.endpoint_rows import find_managed
 from moorage.control.store import endpoints as store
@@ -83,7 +86,25 @@ def capture_tables(endpoint: Endpoint, config: Config | None) -> tuple[CaptureTa
         prefix = older.table_name_prefix or endpoint.name
         name = f"{older.catalog_name}.{older.schema_name}.{prefix}_payload"
         found.append(CaptureTable(name, True, older.enabled))
+    telemetry = TelemetryConfig.model_validate(endpoint.telemetry_config) if endpoint.telemetry_config else None
+    for one in captures(endpoint.name, None, None, telemetry):
+        if one.table not in (table.name for table in found):
+            found.append(CaptureTable(one.table, False, True))
     return tuple(found)
+
+
+def with_delivery(detail: EndpointDetail, report: TablesReport) -> EndpointDetail:
+    """The endpoint with how the delivery to its older inference table does."""
+    capture = detail.config.auto_capture_config if detail.config else None
+    if detail.config is None or capture is None or capture.state is None:
+        return detail
+    payload = capture.state.payload_table
+    state = report.tables.get(f"{capture.catalog_name}.{capture.schema_name}.{payload.name}")
+    if state is None:
+        return detail
+    payload = payload.model_copy(update={"status": state.status.value, "status_message": state.message or None})
+    capture = capture.model_copy(update={"state": AutoCaptureState(payload_table=payload)})
+    return detail.model_copy(update={"config": detail.config.model_copy(update={"auto_capture_config": capture})})
 
 
 @dataclass(frozen=True, slots=True)

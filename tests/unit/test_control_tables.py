@@ -355,3 +355,36 @@ def test_reading_opens_nothing_where_nothing_can_match(tmp_path: Path) -> None:
     nothing = RowFilter(among=(("served_entity_id", frozenset()),))
     assert reader.newest("a.b.c", GATEWAY, nothing, None, 5).rows == []
     assert not list(tmp_path.iterdir())
+
+
+def test_the_detail_says_how_the_delivery_to_the_older_table_does(plane: ControlPlane) -> None:
+    model = {
+        "name": "gpt-4o",
+        "provider": "openai",
+        "task": "llm/v1/chat",
+        "openai_config": {"openai_api_key_plaintext": "sk"},
+    }
+    config = {
+        "served_entities": [{"name": "gpt", "external_model": model}],
+        "auto_capture_config": {"catalog_name": "prod", "schema_name": "old"},
+    }
+    assert plane.request("POST", ENDPOINTS, ANN, json={"name": "ads", "config": config}).status_code == 200
+    path = f"{ENDPOINTS}/ads"
+    table = ok(plane, path)["config"]["auto_capture_config"]["state"]["payload_table"]
+    assert table == {"name": "ads_payload"}
+    failed = TableState(status=TableStatus.FAILED, message="No space left on device")
+    write_report(plane.data.tables_status, TablesReport(tables={OLD: failed}))
+    table = ok(plane, path)["config"]["auto_capture_config"]["state"]["payload_table"]
+    assert table == {"name": "ads_payload", "status": "FAILED", "status_message": "No space left on device"}
+
+
+def test_the_table_of_a_telemetry_profile_is_an_inference_table(plane: ControlPlane) -> None:
+    tables = {"logs_table": "prod.telemetry.ads"}
+    body = {
+        "name": "ads",
+        "config": {"served_entities": [entity()]},
+        "telemetry_config": {"table_names": tables},
+    }
+    assert plane.request("POST", ENDPOINTS, ANN, json=body).status_code == 200
+    found = ok(plane, f"{ENDPOINTS}/ads/inference-table")["tables"]
+    assert [one["name"] for one in found] == ["prod.telemetry.ads_payload"]
