@@ -93,7 +93,10 @@ class LogReader:
 
     def _read(self, file: BinaryIO, to_the_end: bool) -> list[Line]:
         status = os.fstat(file.fileno())
-        cut = _cut(file)
+        if status.st_size == 0:
+            self._seen = None
+            return []  # it is being cut, perhaps: it is empty before what is kept is written
+        cut, before = _cut(file), self.position
         lines = []
         if self.position < cut.dropped:
             self.position = cut.dropped
@@ -105,6 +108,10 @@ class LogReader:
             self.position = cut.dropped + start - cut.head
         file.seek(start)
         data = file.read(self._chunk)
+        if _cut(file) != cut:
+            # It was cut in between, so that these bytes are not those of that place.
+            self.position, self._seen, self.more = before, None, True
+            return []
         at_end = start + len(data) >= status.st_size
         self._seen = _identity(status) if at_end else None
         self.more = not at_end

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.control import log_reading
 from moorage.control.log_reading import Line, LogReader
 from moorage.replica.process import BoundedLog
 
@@ -145,6 +147,36 @@ def test_a_log_that_somebody_emptied_is_read_anew(path: Path) -> None:
     everything(reader)
     path.write_text("x\n")
     assert everything(reader) == ["x"]
+
+
+def test_a_log_that_is_looked_at_in_the_middle_of_a_cut_is_not_read_twice(path: Path) -> None:
+    append(path, "".join(f"line {number}\n" for number in range(1000)))
+    reader = LogReader(path)
+    everything(reader)
+    BoundedLog(str(path), 5000).trim()
+    kept = path.read_bytes()
+    path.write_bytes(b"")  # what a cut does first
+    assert everything(reader) == []
+    path.write_bytes(kept)
+    append(path, "after\n")
+    assert everything(reader) == ["after"]
+
+
+def test_a_log_that_is_cut_while_it_is_read_is_not_read_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(path, "".join(f"line {number}\n" for number in range(1000)))
+    reader, log = LogReader(path), BoundedLog(str(path), 5000)
+    everything(reader)
+    append(path, "last\n")
+    looked = log_reading._cut
+
+    def look_and_cut(file: BinaryIO) -> object:
+        found = looked(file)
+        monkeypatch.setattr(log_reading, "_cut", looked)
+        log.trim()  # between the look at the beginning and the reading
+        return found
+
+    monkeypatch.setattr(log_reading, "_cut", look_and_cut)
+    assert everything(reader) == ["last"]
 
 
 def test_a_log_that_goes_away_and_comes_back(path: Path) -> None:
