@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     replica_restart_attempts: int = Field(default=5, ge=1)
     scale_to_zero_idle_seconds: float = Field(default=1800, gt=0)
     scale_down_seconds: float = Field(default=300, ge=0)
+    stage_poll_seconds: float = Field(default=2, gt=0)
     audit_days: float = Field(default=365, gt=0)
     drain_seconds: float = Field(default=20, ge=0, le=600)
     model_uid_base: int = Field(default=61000, ge=0, le=2**31 - 2**20)

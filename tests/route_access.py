@@ -56,6 +56,11 @@ _GRANT = {"access_control_list": [{"user_name": "ann@example.com", "permission_l
 _MANAGED = "/api/2.0/token-management/tokens"
 _EDIT = {"token": {"comment": "x"}, "update_mask": "comment"}
 _MINUTE = {"calls": 1, "renewal_period": "minute"}
+_V2 = "/api/2.0/preview/mlflow/endpoints-v2"
+_OLDER_V2 = "/api/2.0/preview/model-serving-api/endpoints-v2"
+_MODEL = {"registered_model_name": "ads1"}
+_VERSION = {**_MODEL, "endpoint_version_name": "1"}
+_COMPUTE = {**_MODEL, "stage": "Staging", "desired_workload_config_spec": {"workload_size_id": "Small"}}
 _PATCH = {
     "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
     "Operations": [{"op": "replace", "path": "displayName", "value": "X"}],
@@ -193,5 +198,28 @@ ROUTES = [
     ),
     Route("GET", f"{_SECRETS}/acls/get", Needs.MANAGE, query={"scope": "vault", "principal": "ann@example.com"}),
     Route("GET", f"{_SECRETS}/acls/list", Needs.MANAGE, query={"scope": "vault"}),
+    # Everybody may read the model `ads1`, which has no owner, and only administrators may do more with it.
+    *(Route("POST", f"{_V2}/{rest}", Needs.ADMIN, body=_MODEL) for rest in ("enable", "disable")),
+    *(Route("PUT", f"{root}/update-compute-config", Needs.ADMIN, body=_COMPUTE) for root in (_V2, _OLDER_V2)),
+    Route("POST", f"{_V2}/restart-compute-config-update", Needs.ADMIN, body=_MODEL),
+    *(Route("GET", f"{_V2}/{rest}", Needs.CREDENTIAL) for rest in ("list", "get-supported-workload-sizes")),
+    *(
+        Route("GET", f"{_V2}/{rest}", Needs.CREDENTIAL, query=_MODEL)
+        for rest in ("get-status", "list-versions", "list-version-aliases", "get-event-history")
+    ),
+    *(
+        Route("GET", f"{_V2}/{rest}", Needs.CREDENTIAL, query=_VERSION)
+        for rest in ("get-version-status", "get-version-metrics", "get-version-replicas")
+    ),
+    *(
+        Route("POST", f"{_V2}/{rest}", Needs.CREDENTIAL, body=_VERSION)
+        for rest in ("get-version-logs", "get-version-build-logs")
+    ),
+    Route(
+        "POST",
+        "/api/2.0/mlflow/databricks/model-versions/transition-stage",
+        Needs.ADMIN,
+        body={"name": "ads1", "version": "1", "stage": "Staging"},
+    ),
     Route("POST", f"{_SECRETS}/acls/delete", Needs.MANAGE, body={"scope": "vault", "principal": "ann@example.com"}),
 ]

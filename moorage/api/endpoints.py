@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from moorage.api.ai_gateway import AiGateway, RateLimit
 from moorage.api.configs import ConfigInput, ConfigOutput, ConfigSummary, PendingConfigOutput
 from moorage.api.external_models import ExternalTask
+from moorage.api.legacy import LegacyServing
 from moorage.api.served_entities import EntityKind
 from moorage.api.table_names import TableName
 from moorage.api.wire import Name, ShortText, Text, WireInput, WireOutput
@@ -180,7 +181,8 @@ class DataPlaneInfo(WireOutput):
 
 
 class _EndpointOutput(WireOutput):
-    """`stopped` is there, and true, only while the endpoint is stopped; clients ignore a key they do not know."""
+    """`stopped` is there, and true, only while the endpoint is stopped, and `legacy_serving` only where it serves a
+    registered model by stage; clients ignore a key they do not know."""
 
     name: str
     creator: str
@@ -195,6 +197,7 @@ class _EndpointOutput(WireOutput):
     telemetry_config: TelemetryConfig | None = None
     task: ExternalTask | None = None
     stopped: bool | None = None
+    legacy_serving: LegacyServing | None = None
 
 
 class EndpointDetail(_EndpointOutput):

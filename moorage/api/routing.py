@@ -71,7 +71,7 @@ class ServedRoute(_Wire):
     """A served entity: its name, share of the endpoint's traffic in per cent, and live replicas.
 
     `external` is set for a provider's model, which has no replicas. `id` is that of its deployment; `entity` and
-    `version` name the registered model, or the provider's.
+    `version` name the registered model, or the provider's. One that has never been up says why in `not_ready`.
     """
 
     name: str
@@ -81,6 +81,15 @@ class ServedRoute(_Wire):
     id: str = ""
     entity: str = ""
     version: str = ""
+    not_ready: str | None = None
+
+
+class LegacyRoute(_Wire):
+    """The registered model whose versions the endpoint serves by stage. `aliases` maps the names of stages, and
+    versions, to the names of the served entities that answer for them."""
+
+    model: str
+    aliases: dict[str, str]
 
 
 class EndpointRoute(_Wire):
@@ -105,6 +114,7 @@ class EndpointRoute(_Wire):
     fallback: bool = False
     guardrails: Guardrails | None = None
     config_version: int = 0
+    legacy: LegacyRoute | None = None
 
 
 class PrincipalKind(StrEnum):
@@ -117,7 +127,8 @@ class Principal(_Wire):
 
     `groups` are the ids of all groups that it is in, through others too. The `user_name` of a service principal is
     its application id. A credential with `only_endpoint`, an endpoint's id, opens nothing but queries to that one.
-    `reads_every_model` is the control plane's own: it may read all registered models, and nothing else of them.
+    `reads_every_model` is the control plane's own: it may read all registered models and move their versions from
+    stage to stage.
     """
 
     id: str

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 CONCURRENCY_PER_REPLICA = 4
+MOST_CONCURRENCY = 4096
+"""Of a workspace: what the served entities of all its endpoints may grow to together."""
 DEFAULT_REPLICA_MEMORY_BYTES = 4 * 1024**3
 """What a replica has room for unless its served entity says otherwise; memory usage is shown as a share of it."""
 

@@ -119,6 +119,7 @@ async def serve(settings: Settings) -> None:
     app.state.reconciler = reconciler
     app.state.model_checks = checks
     forgetting = asyncio.create_task(forget_for_ever(app.state.audit_log, _now, settings.audit_days))
+    watching = asyncio.create_task(app.state.stage_watcher.watch_for_ever(settings.stage_poll_seconds))
     data.control_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
         app, uds=str(data.control_socket), lifespan="off", log_config=None, access_log=False, server_header=False,
@@ -128,6 +129,7 @@ async def serve(settings: Settings) -> None:
         await serve_until_signal(config, stopping=app.state.followers.close)
     finally:
         forgetting.cancel()
+        watching.cancel()
         await checks.close(_CHECKS_CLOSE_SECONDS)
         await asyncio.gather(
             reconciler.close(min(settings.drain_seconds, _STOP_DRAIN_SECONDS)),

@@ -10,6 +10,8 @@ from moorage.control.endpoint_settings import EndpointSettings
 from moorage.control.endpoint_updates import EndpointUpdates
 from moorage.control.endpoints import EndpointService
 from moorage.control.following import Followers
+from moorage.control.legacy.service import LegacyService
+from moorage.control.legacy.stages import StageWatcher
 from moorage.control.metrics import MetricsService
 from moorage.control.oauth.service import OAuthService
 from moorage.control.permission_objects import object_kinds
@@ -23,6 +25,7 @@ from moorage.control.routers import (
     endpoint_updates,
     external_function,
     following,
+    legacy,
     metrics,
     model_checks,
     oauth,
@@ -92,6 +95,9 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app.state.oauth = OAuthService(deps, site)
     for module in (token_management, oauth, service_principal_secrets, sessions):
         app.include_router(module.router)
+    app.state.stage_watcher = StageWatcher(deps.sessions, deps.registry, deps.notifier.endpoint_changed, deps.clock)
+    app.state.legacy = LegacyService(deps, app.state.stage_watcher, app.state.metrics)
+    app.include_router(legacy.router)
     app.state.tables = TablesService(deps)
     app.include_router(tables.router)
     app.state.audit_log = AuditLog(deps.sessions)

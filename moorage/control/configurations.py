@@ -20,6 +20,7 @@ from moorage.api.served_entities import (
     ExternalModelSpec,
     stored_spec,
 )
+from moorage.api.workloads import MOST_CONCURRENCY
 from moorage.control import endpoint_views as views
 from moorage.control.captures import require_separate_tables
 from moorage.control.endpoint_rows import change_event
@@ -35,7 +36,6 @@ from moorage.identity.ids import new_object_id
 from moorage.registry.client import ModelRegistry
 
 MOST_ENDPOINTS = 1000
-MOST_CONCURRENCY = 4096  # of a workspace
 
 _SERVES = "The configuration serves."
 _IN_WORDS = {

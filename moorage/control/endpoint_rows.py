@@ -11,9 +11,9 @@ from moorage.api.errors import ResourceDoesNotExist
 from moorage.api.routing import Principal
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.store import endpoints as store
-from moorage.control.store import permissions
+from moorage.control.store import legacy
+from moorage.control.store.endpoint_grants import grants
 from moorage.control.store.models import Config, Endpoint, Event
-from moorage.control.store.permissions import ObjectType
 from moorage.identity.access import require_level
 
 
@@ -27,8 +27,7 @@ def find_visible(session: Session, caller: Principal, name: str) -> tuple[Endpoi
     endpoint = store.find(session, name)
     if endpoint is None:
         raise _unknown(name)
-    grants = permissions.grants(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
-    return endpoint, require_level(caller, endpoint, grants, PermissionLevel.CAN_VIEW)
+    return endpoint, require_level(caller, name, grants(session, endpoint), PermissionLevel.CAN_VIEW)
 
 
 def find_managed(session: Session, caller: Principal, name: str) -> Endpoint:
@@ -41,8 +40,7 @@ def find_managed(session: Session, caller: Principal, name: str) -> Endpoint:
     endpoint = store.find_for_change(session, name)
     if endpoint is None:
         raise _unknown(name)
-    grants = permissions.grants(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
-    require_level(caller, endpoint, grants, PermissionLevel.CAN_MANAGE)
+    require_level(caller, name, grants(session, endpoint), PermissionLevel.CAN_MANAGE)
     return endpoint
 
 
@@ -61,7 +59,8 @@ def with_deployments(
 ) -> EndpointRows:
     """The endpoint with the deployments of these configurations, and no others that it once had."""
     wanted = deployment_ids(config for config in (active, pending, *others) if config is not None)
-    return EndpointRows(endpoint, active, pending, store.deployments_by_id(session, wanted))
+    deployments = store.deployments_by_id(session, wanted)
+    return EndpointRows(endpoint, active, pending, deployments, legacy.of_endpoint(session, endpoint.id))
 
 
 def deployment_ids(configs: Iterable[Config]) -> set[str]:

@@ -30,6 +30,7 @@ from moorage.control.notifications import Outbox
 from moorage.control.registry_access import require_readable
 from moorage.control.secret_references import require_secrets
 from moorage.control.store import endpoints as store
+from moorage.control.store import legacy
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Deployment, Endpoint
 
@@ -38,8 +39,11 @@ _GONE = (DeploymentPhase.RETIRING, DeploymentPhase.RETIRED)
 
 @dataclass(frozen=True, slots=True)
 class EndpointUpdates:
-    """Every method answers the endpoint's detail. Each raises `ResourceDoesNotExist` when there is no such
-    endpoint, and `PermissionDenied` when the caller may not manage it, or not read a model that is new to it."""
+    """Every method answers the endpoint's detail; none is for one that serves a registered model by stage.
+
+    Each raises `ResourceDoesNotExist` when there is no such endpoint, and `PermissionDenied` when the caller may not
+    manage it, or not read a model that is new to it.
+    """
 
     deps: ControlDependencies
     site: Site
@@ -101,7 +105,7 @@ class EndpointUpdates:
             InvalidParameterValue: no update is in progress.
         """
         with self.deps.sessions.begin() as session:
-            endpoint = find_managed(session, caller, name)
+            endpoint = _found(session, caller, name)
             if endpoint.config_update != ConfigUpdate.IN_PROGRESS:
                 raise InvalidParameterValue(f"Endpoint '{name}' has no update in progress that could be canceled")
             rows, now = rows_of(session, endpoint), self.deps.clock()
@@ -128,7 +132,7 @@ class EndpointUpdates:
             ResourceConflict: it is being updated.
         """
         with self.deps.sessions.begin() as session:
-            endpoint = find_managed(session, caller, name)
+            endpoint = _found(session, caller, name)
             _require_stoppable(endpoint)
             words = f"Stopped by {caller.user_name}."
             for deployment in store.deployments(session, endpoint.id):
@@ -148,7 +152,7 @@ class EndpointUpdates:
                 the concurrency.
         """
         with self.deps.sessions.begin() as session:
-            endpoint = find_managed(session, caller, name)
+            endpoint = _found(session, caller, name)
             _require_stops_and_starts(endpoint, "started")
             rows = rows_of(session, endpoint)
             if not endpoint.stopped or rows.active is None:
@@ -168,7 +172,7 @@ class EndpointUpdates:
     ) -> EndpointDetail:
         """Look first and ask the registry outside of any transaction; then look again and write."""
         with reading(self.deps.sessions) as session:
-            rows = rows_of(session, find_managed(session, caller, name))
+            rows = rows_of(session, _found(session, caller, name))
             _require_updatable(rows.endpoint)
             wanted = wanted_of(session, rows)
             kept = configurations.going_on(self.deps.encryption, rows, wanted.specs)
@@ -179,7 +183,7 @@ class EndpointUpdates:
         configurations.require_models(self.deps.registry, models)
 
         with self.deps.sessions.begin() as session:
-            rows = rows_of(session, find_managed(session, caller, name))
+            rows = rows_of(session, _found(session, caller, name))
             endpoint = rows.endpoint
             _require_updatable(endpoint)
             wanted = wanted_of(session, rows)
@@ -211,6 +215,23 @@ class EndpointUpdates:
         """Tell of a change that is committed."""
         self.deps.notifier.endpoint_changed(answer.id)
         return answer
+
+
+def _found(session: Session, caller: Principal, name: str) -> Endpoint:
+    """The endpoint to change.
+
+    Raises:
+        ResourceDoesNotExist, PermissionDenied: as `find_managed`.
+        InvalidParameterValue: the registry says what it serves.
+    """
+    endpoint = find_managed(session, caller, name)
+    staged = legacy.of_endpoint(session, endpoint.id)
+    if staged is not None:
+        raise InvalidParameterValue(
+            f"Endpoint '{name}' serves registered model '{staged.registered_model_name}' by stage: move its versions "
+            "between stages, change the compute configuration of a stage, or disable serving"
+        )
+    return endpoint
 
 
 def _require_updatable(endpoint: Endpoint) -> None:

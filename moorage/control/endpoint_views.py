@@ -30,6 +30,7 @@ from moorage.api.endpoints import (
     TelemetryConfig,
 )
 from moorage.api.external_models import ExternalTask
+from moorage.api.legacy import LegacyServing, Stage, VersionAlias
 from moorage.api.served_entities import (
     CustomModelSpec,
     DeploymentState,
@@ -44,7 +45,7 @@ from moorage.api.served_entities import (
 )
 from moorage.control.dependencies import Site
 from moorage.control.lifecycle import DeploymentPhase, wire_state
-from moorage.control.store.models import Config, Deployment, Endpoint, Event
+from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
 _STOPPED = DeploymentState(
     deployment="DEPLOYMENT_ABORTED",
@@ -54,12 +55,16 @@ _STOPPED = DeploymentState(
 
 @dataclass(frozen=True, slots=True)
 class EndpointRows:
-    """An endpoint with the configurations and deployments that its answers are made of."""
+    """An endpoint with the configurations and deployments that its answers are made of.
+
+    `legacy` is set where it serves a registered model by stage.
+    """
 
     endpoint: Endpoint
     active: Config | None
     pending: Config | None
     deployments: Mapping[str, Deployment]
+    legacy: LegacyEndpoint | None = None
 
     def served(self, config: Config) -> list[Deployment]:
         """The deployments of a configuration, in its order."""
@@ -161,7 +166,22 @@ def _common(rows: EndpointRows) -> dict[str, Any]:
         "telemetry_config": _telemetry_output(telemetry) if telemetry else None,
         "task": _task(rows),
         "stopped": endpoint.stopped or None,
+        "legacy_serving": _legacy_serving(rows, rows.legacy) if rows.legacy is not None else None,
     }
+
+
+def _legacy_serving(rows: EndpointRows, legacy: LegacyEndpoint) -> LegacyServing:
+    aliases = rows.active.body.get("aliases", {}) if rows.active else {}
+    specs = _specs(rows, rows.active) if rows.active else []
+    versions = {spec.name: spec.entity_version for spec in specs if isinstance(spec, CustomModelSpec)}
+    return LegacyServing(
+        registered_model_name=legacy.registered_model_name,
+        aliases=tuple(
+            VersionAlias(alias=stage, endpoint_version_name=versions[aliases[stage]])
+            for stage in Stage
+            if stage in aliases
+        ),
+    )
 
 
 def _specs(rows: EndpointRows, config: Config) -> list[EntitySpec]:

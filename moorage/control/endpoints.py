@@ -46,7 +46,8 @@ from moorage.control.rate_limits import require_enforceable
 from moorage.control.registry_access import require_readable
 from moorage.control.secret_references import require_secrets
 from moorage.control.store import endpoints as store
-from moorage.control.store import permissions
+from moorage.control.store import legacy, permissions
+from moorage.control.store.endpoint_grants import all_grants
 from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
 from moorage.control.store.following import newest_event
@@ -146,14 +147,15 @@ class EndpointService:
     def list(self, caller: Principal) -> EndpointList:
         """The endpoints that the caller may see, by name."""
         with reading(self.deps.sessions) as session:
-            grants = permissions.all_grants(session, ObjectType.SERVING_ENDPOINT)
-            seen = [e for e in store.live(session) if permission_level(caller, e, grants.get(e.id, {})) is not None]
+            live = store.live(session)
+            grants = all_grants(session, live)
+            seen = [endpoint for endpoint in live if permission_level(caller, grants[endpoint.id]) is not None]
             configs = {config.endpoint_id: config for config in store.active_configs(session)}
             shown = deployment_ids(configs[e.id] for e in seen if e.id in configs)
             deployments = store.deployments_by_id(session, shown)
-            return EndpointList(
-                endpoints=tuple(views.summary(EndpointRows(e, configs.get(e.id), None, deployments)) for e in seen)
-            )
+            staged = legacy.by_endpoint(session)
+            rows = (EndpointRows(e, configs.get(e.id), None, deployments, staged.get(e.id)) for e in seen)
+            return EndpointList(endpoints=tuple(map(views.summary, rows)))
 
     def delete(self, caller: Principal, name: str) -> None:
         """Take an endpoint away, also while it is being updated; its name is free at once.

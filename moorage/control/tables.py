@@ -36,10 +36,9 @@ from moorage.control.captures import captures
 from moorage.control.dependencies import ControlDependencies
 from moorage.control.endpoint_rows import find_managed
 from moorage.control.store import endpoints as store
-from moorage.control.store import permissions
+from moorage.control.store.endpoint_grants import all_grants
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Config, Endpoint
-from moorage.control.store.permissions import ObjectType
 from moorage.identity.access import permission_level
 from moorage.tables.location import TablePlace
 from moorage.tables.status import read_report
@@ -315,12 +314,9 @@ class TablesService:
     def _managed(self, caller: Principal) -> frozenset[str]:
         """The ids of the endpoints that the caller manages."""
         with reading(self.deps.sessions) as session:
-            grants = permissions.all_grants(session, ObjectType.SERVING_ENDPOINT)
-            return frozenset(
-                endpoint.id
-                for endpoint in store.live(session)
-                if permission_level(caller, endpoint, grants.get(endpoint.id, {})) is PermissionLevel.CAN_MANAGE
-            )
+            grants = all_grants(session, store.live(session))
+            manage = PermissionLevel.CAN_MANAGE
+            return frozenset(one for one, levels in grants.items() if permission_level(caller, levels) is manage)
 
 
 def _newest_config(session: Session, endpoint: Endpoint) -> Config | None:

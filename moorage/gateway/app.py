@@ -18,6 +18,7 @@ from moorage.api.errors import (
     InternalError,
     PermissionDenied,
     RequestLimitExceeded,
+    ResourceDoesNotExist,
     TemporarilyUnavailable,
 )
 from moorage.api.routing import Availability, EndpointRoute, Principal, ReplicaFault, ServedRoute
@@ -45,6 +46,7 @@ _logger = logging.getLogger(__name__)
 _INVOCATIONS = re.compile(
     r"(?:(?:/\d+)?/serving-endpoints|/realtime-inference)/([^/]+)(?:/served-models/([^/]+))?/invocations/?"
 )
+_STAGED_INVOCATIONS = re.compile(r"/model(?:-endpoint)?/([^/]+)/([^/]+)/invocations/?")
 _MODELS_PATH = "/serving-endpoints/models"
 _NOTHING_SERVED = ServedRoute(name="", traffic_percentage=0)
 _INVOCATIONS_END = ("/invocations", "/invocations/")
@@ -68,7 +70,10 @@ class Reports(Protocol):
 
 
 class _Asked(NamedTuple):
-    """An invocation before anything of it was looked at; `body` is there where it names the endpoint."""
+    """An invocation before anything of it was looked at; `body` is there where it names the endpoint.
+
+    With an `alias`, a stage or a version, `name` is that of a registered model and not of an endpoint.
+    """
 
     request: Request
     name: str
@@ -76,6 +81,7 @@ class _Asked(NamedTuple):
     surface: Surface | None = None
     body: bytes | None = None
     document: dict[str, Any] | None = None
+    alias: str | None = None
 
 
 class Gateway:
@@ -138,6 +144,10 @@ class Gateway:
                 match = _INVOCATIONS.fullmatch(path)
                 if match is not None:
                     await self._invoke(_Asked(request, match[1], match[2]), receive, send)
+                    return
+                match = _STAGED_INVOCATIONS.fullmatch(path)
+                if match is not None:
+                    await self._invoke(_Asked(request, match[1], None, alias=match[2]), receive, send)
                     return
             elif surface is not None:
                 await self._invoke_named_in_body(request, surface, receive, send)
@@ -205,8 +215,8 @@ class Gateway:
         admission: Admission = ()
         try:
             principal = self._table.principal(request.authorization)
-            endpoint = self._endpoint(name)
-            meter = endpoint.meter
+            endpoint = self._endpoint(name) if asked.alias is None else self._staged(name)
+            meter, name = endpoint.meter, endpoint.route.name
             flags = _flags(endpoint, principal)
             if endpoint.limits is not None:
                 admission = await self._admit(endpoint.limits, principal)
@@ -224,11 +234,11 @@ class Gateway:
         body = asked.body
         log = endpoint.logs
         try:
-            served = endpoint.draw() if asked.served_name is None else endpoint.named(asked.served_name)
+            served = _chosen(endpoint, asked)
             meter = served.meter
             if body is None:
                 body = await self._model_limit.read(request, receive)
-            sent, answer = await self._answer(name, served, flags, request, body)
+            sent, answer = await self._answer(served, flags, asked, endpoint, body)
         except Exception as error:
             status = error.status if isinstance(error, ApiError) else 500
             seconds = time.monotonic() - began
@@ -265,8 +275,14 @@ class Gateway:
             )
         return endpoint
 
+    def _staged(self, model: str) -> Endpoint:
+        endpoint = self._table.models.get(model)
+        if endpoint is None:
+            raise ResourceDoesNotExist(f"Registered model '{model[:_LONGEST_SHOWN]}' is not enabled for serving.")
+        return endpoint
+
     async def _answer(
-        self, name: str, served: Served, flags: int, request: Request, body: bytes
+        self, served: Served, flags: int, asked: _Asked, endpoint: Endpoint, body: bytes
     ) -> tuple[float, ReplicaAnswer]:
         """The monotonic time at which the request was sent to its replica, and the answer."""
         settings = self._settings
@@ -280,19 +296,20 @@ class Gateway:
         served.requests += 1
         self._queued_bytes += len(body)
         try:
-            return await self._ask(name, served, flags, request, body)
+            return await self._ask(served, flags, asked, endpoint.route.name, body)
         finally:
             served.queued -= 1
             self._queued_bytes -= len(body)
 
     async def _ask(
-        self, name: str, served: Served, flags: int, request: Request, body: bytes
+        self, served: Served, flags: int, asked: _Asked, name: str, body: bytes
     ) -> tuple[float, ReplicaAnswer]:
         """The answer of one replica; of another one when the first died without any."""
+        request = asked.request
         deadline = time.monotonic() + self._settings.request_timeout_seconds
         failed: ReplicaLink | None = None
         for attempt in (1, 2):
-            link = served.pick(failed) or await self._wait_for_replica(name, served, failed, deadline)
+            link = served.pick(failed) or await self._wait_for_replica(name, served, failed, deadline, asked.alias)
             try:
                 sent = time.monotonic()
                 return sent, await link.request(
@@ -312,9 +329,12 @@ class Gateway:
         raise InternalError("The model process ended while it answered this request, twice.")
 
     async def _wait_for_replica(
-        self, name: str, served: Served, failed: ReplicaLink | None, deadline: float
+        self, name: str, served: Served, failed: ReplicaLink | None, deadline: float, alias: str | None
     ) -> ReplicaLink:
-        """A replica that comes up, or comes back, within the time that one takes to start."""
+        """A replica that comes up, or comes back, within the time that one takes to start.
+
+        It is one of the entity that answers for the alias by then, where there is one.
+        """
         self._reports.report_load()
         until = min(deadline, time.monotonic() + self._settings.replica_wait_seconds)
         while (remaining := until - time.monotonic()) > 0:
@@ -323,10 +343,23 @@ class Gateway:
             if endpoint is None or endpoint.route.availability is not Availability.SERVING:
                 break
             current = endpoint.served.get(served.name)
+            if current is None and alias is not None:
+                current = endpoint.answering(alias)
             link = current.pick(failed) if current is not None else None
             if link is not None:
                 return link
         raise TemporarilyUnavailable(f"No replica of '{served.name}' is up at the moment.", retry_after_seconds=5)
+
+
+def _chosen(endpoint: Endpoint, asked: _Asked) -> Served:
+    """The served entity that is to answer.
+
+    Raises:
+        ResourceDoesNotExist, BadRequest: as `Endpoint.answering`, `named` and `draw`.
+    """
+    if asked.alias is not None:
+        return endpoint.answering(asked.alias)
+    return endpoint.draw() if asked.served_name is None else endpoint.named(asked.served_name)
 
 
 async def sweep_for_ever(table: RoutingTable, limiter: RateLimiter, models: LanguageModels, log: RequestLog) -> None:
@@ -426,7 +459,12 @@ def _explanation(
     before_sent: float,
 ) -> Header:
     route = endpoint.route
-    why = "named in the path" if asked.served_name else f"drawn by its traffic of {served.route.traffic_percentage} %"
+    if asked.alias is not None:
+        why = f"answers for {asked.alias} of registered model '{asked.name}'"
+    elif asked.served_name is not None:
+        why = "named in the path"
+    else:
+        why = f"drawn by its traffic of {served.route.traffic_percentage} %"
     model_seconds = (answer.head.queue_us + answer.head.predict_us) / 1_000_000
     attempt = Attempt(served.name, why, answer.head.status, 1000 * (seconds - before_sent))
     own_ms = 1000 * (seconds - model_seconds)

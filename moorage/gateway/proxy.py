@@ -24,7 +24,7 @@ from moorage.settings import Settings
 _logger = logging.getLogger(__name__)
 
 _MLFLOW_PATH = re.compile(r"/(?:api|ajax-api)/\d+\.\d+/mlflow(?:-artifacts)?(?:/|$)|/mlflow(?:/|$)")
-_CONTROL_MLFLOW_PATH = re.compile(r"/api/\d+\.\d+/mlflow/(?:databricks|unity-catalog)/")
+_CONTROL_MLFLOW_PATH = re.compile(r"(?:/(?:api|ajax-api)/\d+\.\d+)?/mlflow/(?:databricks|unity-catalog)/")
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"host", b"expect",

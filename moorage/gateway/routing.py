@@ -10,7 +10,14 @@ import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 
-from moorage.api.errors import ApiError, InvalidToken, PermissionDenied, ResourceDoesNotExist, Unauthenticated
+from moorage.api.errors import (
+    ApiError,
+    BadRequest,
+    InvalidToken,
+    PermissionDenied,
+    ResourceDoesNotExist,
+    Unauthenticated,
+)
 from moorage.api.routing import (
     EndpointChange,
     EndpointRoute,
@@ -34,6 +41,7 @@ _logger = logging.getLogger(__name__)
 
 _LINK_LINGER_SECONDS = 600.0  # a replica that left the routing may still be answering its last requests
 _REMEMBERED_CREDENTIALS = 10_000
+_LONGEST_SHOWN = 100  # of what a client gave as a name
 
 
 class Served:
@@ -114,6 +122,27 @@ class Endpoint:
             return [first]
         return [first, *(one for one in self.served.values() if one is not first)][:most]
 
+    def answering(self, alias: str) -> Served:
+        """The served entity that answers for a stage or a version of the registered model.
+
+        Raises:
+            ResourceDoesNotExist: no version is in that stage, or the version in none that is served.
+            BadRequest: it has not been up yet.
+        """
+        legacy = self.route.legacy
+        aliases = legacy.aliases if legacy is not None else {}
+        served = self.served.get(aliases.get(alias) or aliases.get(alias.capitalize()) or "")
+        model = legacy.model if legacy is not None else self.route.name
+        if served is None:
+            raise ResourceDoesNotExist(
+                f"Nothing of registered model '{model}' is served as '{alias[:_LONGEST_SHOWN]}': it must be Staging"
+                " or Production with a version in it, or a version that is in one of them."
+            )
+        if served.route.not_ready is not None:
+            version, why = served.route.version, served.route.not_ready
+            raise BadRequest(f"Version {version} of registered model '{model}' is not ready. {why}")
+        return served
+
     def named(self, name: str) -> Served:
         """The served entity called `name`, whatever its share.
 
@@ -131,13 +160,15 @@ class Endpoint:
 class RoutingTable:
     """Endpoints by name and tokens by digest, changed by what the control plane sends.
 
-    `guarded` are the endpoints whose guardrails are new, for whoever makes them ready.
+    `models` are those that serve a registered model by stage, by its name. `guarded` are the endpoints whose
+    guardrails are new, for whoever makes them ready.
     """
 
     def __init__(self, meters: Meters, credentials: CredentialOpener) -> None:
         self._meters = meters
         self._opener = credentials
         self.endpoints: dict[str, Endpoint] = {}
+        self.models: dict[str, Endpoint] = {}
         self.guarded: list[Endpoint] = []
         self.loaded = False
         self._tokens: dict[str, Principal] = {}
@@ -226,12 +257,16 @@ class RoutingTable:
 
     def _replace(self, name: str, route: EndpointRoute | None) -> None:
         old = self.endpoints.pop(name, None)
+        if old is not None and old.route.legacy is not None and self.models.get(old.route.legacy.model) is old:
+            del self.models[old.route.legacy.model]
         wanted: dict[str, ReplicaRoute] = {}
         if route is not None:
             same = old if old is not None and old.route.id == route.id else None
             entities = [self._served(route, entity, same) for entity in route.served]
             meter = same.meter if same is not None else self._meters.meter(name, route.id, "")
             endpoint = self.endpoints[name] = Endpoint(route, entities, meter)
+            if route.legacy is not None:
+                self.models[route.legacy.model] = endpoint
             if route.guardrails is not None and (same is None or same.route.guardrails != route.guardrails):
                 self.guarded.append(endpoint)
             wanted = {replica.id: replica for entity in route.served for replica in entity.replicas}

@@ -8,9 +8,10 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,9 @@ _logger = logging.getLogger(__name__)
 _importing = threading.Lock()
 
 _READY = "READY"
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_VERSIONS_AT_ONCE = 1000
+_MODELS_AT_ONCE = 20
 _MODEL_FILE = "MLmodel"
 # A request of a user waits for these, so MLflow's own minutes of patience are too much.
 _HTTP_LIMITS = {
@@ -44,7 +48,10 @@ _HTTP_LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a registered model. `status` and `stage` are MLflow's, `source` where its files were logged."""
+    """A version of a registered model. `status` and `stage` are MLflow's, `source` where its files were logged.
+
+    Timestamps are milliseconds since the epoch.
+    """
 
     name: str
     version: str
@@ -53,6 +60,13 @@ class ModelVersion:
     source: str = ""
     run_id: str | None = None
     stage: str = ""
+    run_link: str = ""
+    description: str = ""
+    user_id: str = ""
+    creation_timestamp: int = 0
+    last_updated_timestamp: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
     def require_ready(self) -> None:
         """
@@ -83,6 +97,33 @@ class ModelRegistry(Protocol):
         """Whether there is a model of that name, with versions or without.
 
         Raises:
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+    def model_versions(self, name: str) -> list[ModelVersion]:
+        """Every version of a model, whatever its status; none when there is no such model.
+
+        Raises:
+            InvalidParameterValue: the registry cannot be asked for a model of that name.
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+    def changed_since(self, timestamp: int) -> dict[str, int]:
+        """The models that were last changed at `timestamp` (milliseconds since the epoch) or later, each with when.
+
+        Raises:
+            TemporarilyUnavailable: the registry does not answer.
+        """
+        ...
+
+    def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
+        """Move a version to a stage, and the others that are there to Archived where that is wanted.
+
+        Raises:
+            ResourceDoesNotExist: no such model or version.
+            InvalidParameterValue: the registry refuses it.
             TemporarilyUnavailable: the registry does not answer.
         """
         ...
@@ -124,30 +165,53 @@ class MlflowRegistry:
 
     def model_version(self, name: str, version: str) -> ModelVersion:
         with self._failures_of(name, version):
-            found: Any = self._client().get_model_version(name, version)
-        return ModelVersion(
-            name=name,
-            version=version,
-            status=str(found.status),
-            status_message=str(found.status_message or ""),
-            source=str(found.source or ""),
-            run_id=found.run_id or None,
-            stage=str(found.current_stage or ""),
-        )
+            return _version(self._client().get_model_version(name, version))
+
+    def model_versions(self, name: str) -> list[ModelVersion]:
+        if "'" in name and '"' in name:
+            raise InvalidParameterValue(f"The model registry cannot be asked for a name with both quotes: {name}")
+        quoted = f'"{name}"' if "'" in name else f"'{name}'"
+        found: list[ModelVersion] = []
+        token: str | None = None
+        with self._failures():
+            while True:
+                page = self._client().search_model_versions(f"name={quoted}", _VERSIONS_AT_ONCE, page_token=token)
+                found += map(_version, page)
+                token = page.token
+                if not token:
+                    return found
+
+    def changed_since(self, timestamp: int) -> dict[str, int]:
+        changed: dict[str, int] = {}
+        token: str | None = None
+        newest_first = ["last_updated_timestamp DESC"]
+        with self._failures():
+            while True:
+                page = self._client().search_registered_models(None, _MODELS_AT_ONCE, newest_first, token)
+                for one in page:
+                    if one.last_updated_timestamp < timestamp:
+                        return changed
+                    changed[one.name] = one.last_updated_timestamp
+                token = page.token
+                if not token:
+                    return changed
+
+    def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
+        with self._failures_of(name, version), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # stages are an older way of MLflow's
+            client = self._client()
+            return _version(client.transition_model_version_stage(name, version, stage, archive_existing))
 
     def has_model(self, name: str) -> bool:
         mlflow = load_mlflow()
-        try:
-            self._client().get_registered_model(name)
-        except mlflow.exceptions.MlflowException as error:
-            # A name that the registry refuses belongs to no model.
-            if str(error.error_code) in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
-                return False
-            _logger.warning("MLflow at %s failed: %s", self._tracking_uri, error)
-            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
-        except (requests.RequestException, ConnectionError, TimeoutError) as error:
-            _logger.warning("MLflow at %s cannot be reached: %s", self._tracking_uri, error)
-            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+        with self._failures():
+            try:
+                self._client().get_registered_model(name)
+            except mlflow.exceptions.MlflowException as error:
+                # A name that the registry refuses belongs to no model.
+                if str(error.error_code) in (*_MISSING, "INVALID_PARAMETER_VALUE"):
+                    return False
+                raise
         return True
 
     def download(self, name: str, version: str, destination: Path) -> Path:
@@ -196,21 +260,31 @@ class MlflowRegistry:
 
     @contextmanager
     def _failures_of(self, name: str, version: str) -> Iterator[None]:
+        """Turn MLflow's failures, those about this version too, into ours."""
+        mlflow = load_mlflow()
+        with self._failures():
+            try:
+                yield
+            except mlflow.exceptions.MlflowException as error:
+                code = str(error.error_code)
+                if code in _MISSING:
+                    raise ResourceDoesNotExist(
+                        f"Version {version} of registered model '{name}' does not exist in the model registry"
+                    ) from error
+                if code == "INVALID_PARAMETER_VALUE":
+                    raise InvalidParameterValue(
+                        f"The model registry refused version {version} of model '{name}': {error.message}"
+                    ) from error
+                raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
         """Turn MLflow's failures into ours."""
         mlflow = load_mlflow()
         try:
             yield
         except mlflow.exceptions.MlflowException as error:
-            code = str(error.error_code)
-            if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
-                raise ResourceDoesNotExist(
-                    f"Version {version} of registered model '{name}' does not exist in the model registry"
-                ) from error
-            if code == "INVALID_PARAMETER_VALUE":
-                raise InvalidParameterValue(
-                    f"The model registry refused version {version} of model '{name}': {error.message}"
-                ) from error
-            if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+            if str(error.error_code) in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
                 _logger.exception("MLflow at %s refused the server's own credential", self._tracking_uri)
                 raise InternalError("The model registry refused the server's credential") from error
             _logger.warning("MLflow at %s failed: %s", self._tracking_uri, error)
@@ -218,6 +292,26 @@ class MlflowRegistry:
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
             _logger.warning("MLflow at %s cannot be reached: %s", self._tracking_uri, error)
             raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+
+
+def _version(found: Any) -> ModelVersion:
+    """MLflow's object as ours."""
+    return ModelVersion(
+        name=str(found.name),
+        version=str(found.version),
+        status=str(found.status),
+        status_message=str(found.status_message or ""),
+        source=str(found.source or ""),
+        run_id=found.run_id or None,
+        stage=str(found.current_stage or ""),
+        run_link=str(found.run_link or ""),
+        description=str(found.description or ""),
+        user_id=str(found.user_id or ""),
+        creation_timestamp=int(found.creation_timestamp or 0),
+        last_updated_timestamp=int(found.last_updated_timestamp or 0),
+        tags=dict(found.tags or {}),
+        aliases=tuple(found.aliases or ()),
+    )
 
 
 def discard_unfinished_downloads(folder: Path) -> None:

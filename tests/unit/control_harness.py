@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,9 +38,10 @@ BOB = Principal(id="1002", user_name="bob@example.com", display_name="Bob")
 
 @dataclass
 class FakeRegistry:
-    """Knows the versions that it is given; `failure` is raised instead when set."""
+    """Knows the versions that it is given, and when models were changed; `failure` is raised instead when set."""
 
     versions: dict[tuple[str, str], ModelVersion] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
     failure: Exception | None = None
 
     def add(self, name: str, version: str, status: str = "READY", stage: str = "") -> None:
@@ -58,6 +59,25 @@ class FakeRegistry:
         if self.failure is not None:
             raise self.failure
         return any(one == name for one, _ in self.versions)
+
+    def model_versions(self, name: str) -> list[ModelVersion]:
+        if self.failure is not None:
+            raise self.failure
+        return [found for (one, _), found in self.versions.items() if one == name]
+
+    def changed_since(self, timestamp: int) -> dict[str, int]:
+        if self.failure is not None:
+            raise self.failure
+        return {name: when for name, when in self.changes.items() if when >= timestamp}
+
+    def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
+        moved = self.model_version(name, version)
+        if archive_existing:
+            for one in self.model_versions(name):
+                if one.stage == stage:
+                    self.versions[name, one.version] = replace(one, stage="Archived")
+        self.versions[name, version] = replace(moved, stage=stage)
+        return self.versions[name, version]
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         raise NotImplementedError

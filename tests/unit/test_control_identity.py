@@ -17,7 +17,7 @@ from moorage.api.errors import PermissionDenied
 from moorage.api.routing import Principal
 from moorage.control.store import groups, identity
 from moorage.control.store.engine import reading
-from moorage.control.store.models import Endpoint, Token, User
+from moorage.control.store.models import Token, User
 from moorage.identity.access import permission_level, require_level
 from moorage.identity.ids import new_workspace_id
 
@@ -175,25 +175,24 @@ def test_me_is_the_caller(plane: ControlPlane) -> None:
     assert "admins" in [group["display"] for group in admin["groups"]]
 
 
-def test_creators_and_admins_manage_and_others_have_nothing() -> None:
-    endpoint = Endpoint(name="ads", creator_id=ANN.id)
-    assert permission_level(ANN, endpoint, {}) is PermissionLevel.CAN_MANAGE
-    assert permission_level(ADMIN, endpoint, {}) is PermissionLevel.CAN_MANAGE
-    assert permission_level(BOB, endpoint, {}) is None
-    assert require_level(ANN, endpoint, {}, PermissionLevel.CAN_QUERY) is PermissionLevel.CAN_MANAGE
+def test_admins_manage_and_others_have_what_they_were_given() -> None:
+    grants = {ANN.id: "CAN_MANAGE"}
+    assert permission_level(ANN, grants) is PermissionLevel.CAN_MANAGE
+    assert permission_level(ADMIN, grants) is PermissionLevel.CAN_MANAGE
+    assert permission_level(BOB, grants) is None
+    assert require_level(ANN, "ads", grants, PermissionLevel.CAN_QUERY) is PermissionLevel.CAN_MANAGE
     with pytest.raises(PermissionDenied, match=r"bob@example\.com.*CAN_QUERY.*'ads'"):
-        require_level(BOB, endpoint, {}, PermissionLevel.CAN_QUERY)
+        require_level(BOB, "ads", grants, PermissionLevel.CAN_QUERY)
 
 
 def test_the_highest_of_ones_own_and_ones_groups_grants_counts() -> None:
-    endpoint = Endpoint(name="ads", creator_id=ANN.id)
     bob = BOB.model_copy(update={"groups": frozenset({"g1", "g2"})})
-    assert permission_level(bob, endpoint, {"g3": "CAN_MANAGE"}) is None
-    assert permission_level(bob, endpoint, {bob.id: "CAN_VIEW"}) is PermissionLevel.CAN_VIEW
+    assert permission_level(bob, {"g3": "CAN_MANAGE"}) is None
+    assert permission_level(bob, {bob.id: "CAN_VIEW"}) is PermissionLevel.CAN_VIEW
     grants = {bob.id: "CAN_VIEW", "g1": "CAN_QUERY", "g3": "CAN_MANAGE"}
-    assert permission_level(bob, endpoint, grants) is PermissionLevel.CAN_QUERY
+    assert permission_level(bob, grants) is PermissionLevel.CAN_QUERY
     with pytest.raises(PermissionDenied, match="CAN_MANAGE"):
-        require_level(bob, endpoint, grants, PermissionLevel.CAN_MANAGE)
+        require_level(bob, "ads", grants, PermissionLevel.CAN_MANAGE)
 
 
 @pytest.mark.parametrize("level", list(PermissionLevel))

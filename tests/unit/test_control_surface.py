@@ -21,6 +21,22 @@ CLIENT_SECRETS = "/api/2.0/accounts/servicePrincipals/4712/credentials/secrets"
 PERMISSIONS = "/api/2.0/permissions/clusters/0a1b"
 SCIM = "/api/2.0/preview/scim/v2"
 SCIM_KINDS = ("Users", "Groups", "ServicePrincipals")
+V2 = "/api/2.0/preview/mlflow/endpoints-v2"
+OF_V2 = {
+    "GET": (
+        "list",
+        "get-status",
+        "list-versions",
+        "get-version-status",
+        "list-version-aliases",
+        "get-event-history",
+        "get-version-metrics",
+        "get-version-replicas",
+        "get-supported-workload-sizes",
+    ),
+    "POST": ("enable", "disable", "restart-compute-config-update", "get-version-logs", "get-version-build-logs"),
+    "PUT": ("update-compute-config",),
+}
 ROUTES = [
     ("GET", ENDPOINTS),
     ("POST", ENDPOINTS),
@@ -83,6 +99,9 @@ ROUTES = [
     ("GET", f"{SCIM}/Me"),
     *((method, f"{SCIM}/{kind}") for kind in SCIM_KINDS for method in ("GET", "POST")),
     *((method, f"{SCIM}/{kind}/4711") for kind in SCIM_KINDS for method in ("GET", "PATCH", "PUT", "DELETE")),
+    *((method, f"{V2}/{rest}") for method, rests in OF_V2.items() for rest in rests),
+    ("PUT", "/api/2.0/preview/model-serving-api/endpoints-v2/update-compute-config"),
+    ("POST", "/api/2.0/mlflow/databricks/model-versions/transition-stage"),
     ("POST", "/api/2.0/model-checks"),
     ("GET", "/api/2.0/model-checks/c0ffee"),
     ("DELETE", "/api/2.0/model-checks/c0ffee"),

@@ -32,9 +32,9 @@ from moorage.control.oauth.short_lived_tokens import (
 )
 from moorage.control.store import groups, identity
 from moorage.control.store import oauth as store
+from moorage.control.store.endpoint_grants import grants
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Endpoint, OAuthGrant, OAuthSecret, User
-from moorage.control.store.permissions import ObjectType, grants
 from moorage.identity.access import permission_level
 from moorage.identity.tokens import TokenKind, new_opaque_token, token_digest
 
@@ -293,7 +293,7 @@ def _only_endpoint(session: Session, owner: User, form: Form) -> str | None:
     endpoint = session.get(Endpoint, detail.endpoint_id)
     if endpoint is not None and not endpoint.deleting:
         principal = identity.owner_principal(owner, groups.memberships(session))
-        level = permission_level(principal, endpoint, grants(session, ObjectType.SERVING_ENDPOINT, endpoint.id))
+        level = permission_level(principal, grants(session, endpoint))
         if level is not None and all(level.allows(_ACTION_LEVELS[action]) for action in detail.actions):
             return endpoint.id
     raise OAuthError(

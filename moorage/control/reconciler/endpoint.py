@@ -15,6 +15,7 @@ from moorage.api.routing import (
     Availability,
     EndpointRoute,
     ExternalRoute,
+    LegacyRoute,
     ReplicaFault,
     ServedLoad,
     ServedRoute,
@@ -26,7 +27,7 @@ from moorage.control.lifecycle import DeploymentPhase, Trigger
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.deployment import DeploymentRunner
 from moorage.control.reconciler.external import ExternalRoutes, external_models, secret_scopes
-from moorage.control.reconciler.records import EndpointRecord
+from moorage.control.reconciler.records import DeploymentRecord, EndpointRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class EndpointController:
         self.secret_scopes = secret_scopes(record)
         if record.deleting:
             return await self._delete(record)
-        if await self._settle(record):
+        if await self._settle(record) or await self._follow_stages(record):
             record = await in_thread(self._context.records.endpoint, self._id)
             if record is None:
                 return False
@@ -167,6 +168,13 @@ class EndpointController:
         unfinished = retires and phase is not DeploymentPhase.RETIRED
         if runner is not None or unfinished or deployment_id in record.with_replicas:
             self._stopping[deployment_id] = asyncio.create_task(self._take_down(deployment_id, runner))
+
+    async def _follow_stages(self, record: EndpointRecord) -> bool:
+        """Have the versions that are in a served stage, and let the ones answer that can. Whether that changes it."""
+        wanted = record.plan()
+        if wanted is None:
+            return False
+        return await in_thread(self._context.records.follow_stages, record, wanted, self._context.clock())
 
     async def _settle(self, record: EndpointRecord) -> bool:
         """Finish the update in progress when its outcome is known. Whether it was."""
@@ -218,6 +226,7 @@ class EndpointController:
                 id=deployment_id,
                 entity=_model(record.deployments[deployment_id].spec),
                 version=_version(record.deployments[deployment_id].spec),
+                not_ready=_not_ready(record.deployments[deployment_id]) if record.staged else None,
             )
             for name, deployment_id in active.items()
         )
@@ -238,8 +247,8 @@ class EndpointController:
             availability=availability,
             message=message.partition("\n")[0],
             served=served,
-            managers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_MANAGE),
-            queriers=frozenset({record.creator_id}) | _holders(record, PermissionLevel.CAN_QUERY),
+            managers=_holders(record, PermissionLevel.CAN_MANAGE),
+            queriers=_holders(record, PermissionLevel.CAN_QUERY),
             limits=record.limits,
             task=next((spec.task for spec in external_models(record).values()), None),
             captures=captures(record.name, record.active.auto_capture, gateway, record.telemetry),
@@ -247,6 +256,7 @@ class EndpointController:
             fallback=gateway.fallback_config is not None and gateway.fallback_config.enabled,
             guardrails=gateway.guardrails,
             config_version=record.active.version,
+            legacy=LegacyRoute(model=record.staged.model, aliases=record.active.aliases) if record.staged else None,
         )
         self._context.publisher.publish_endpoint(record.name, route)
         self._context.publisher.looked_at(record.id)
@@ -358,8 +368,15 @@ def _version(spec: EntitySpec) -> str:
 
 
 def _holders(record: EndpointRecord, needed: PermissionLevel) -> frozenset[str]:
-    """Who was granted at least that level."""
+    """Who has at least that level."""
     return frozenset(one for one, level in record.grants.items() if PermissionLevel(level).allows(needed))
+
+
+def _not_ready(deployment: DeploymentRecord) -> str | None:
+    """Why a deployment takes no requests that was never up, None for one that was."""
+    if deployment.phase in _UP:
+        return None
+    return deployment.message.partition("\n")[0] or "It is being created."
 
 
 def _wanted(record: EndpointRecord) -> set[str]:

@@ -16,14 +16,17 @@ from moorage.api.rate_limits import CompiledLimit
 from moorage.api.routing import Principal
 from moorage.api.served_entities import EntitySpec, stored_spec
 from moorage.compute.base import ReplicaProcess
+from moorage.control.legacy import rows as legacy_rows
+from moorage.control.legacy.plan import Plan
+from moorage.control.legacy.rows import StagedModel, entity_of
 from moorage.control.lifecycle import DeploymentPhase, IllegalTransition, Trigger, advance
 from moorage.control.notification_texts import Outcome
 from moorage.control.notifications import Outbox
 from moorage.control.rate_limits import compiled_limits, gateway_limits
-from moorage.control.store import endpoints, identity, permissions
+from moorage.control.store import endpoints, identity, legacy
+from moorage.control.store.endpoint_grants import all_grants
 from moorage.control.store.engine import Sessions, reading
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, ModelAccount, Replica
-from moorage.control.store.permissions import ObjectType
 
 _NOTHING_CONFIGURED = Outbox()
 
@@ -49,6 +52,7 @@ class ConfigRecord:
     served: dict[str, str] = field(default_factory=dict)
     traffic: dict[str, int] = field(default_factory=dict)
     auto_capture: AutoCaptureOutput | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class EndpointRecord:
     """An endpoint with its active and its pending configuration, and the deployments that it has and had.
 
     `with_replicas` are the deployments of which a replica is written down; `grants` are levels by principal id.
+    `staged` is set where it serves a registered model by stage.
     """
 
     id: str
@@ -73,6 +78,18 @@ class EndpointRecord:
     limits_name_principals: bool = False
     gateway: AiGateway | None = None
     telemetry: TelemetryConfig | None = None
+    staged: StagedModel | None = None
+
+    def plan(self) -> Plan | None:
+        """What there should be of an endpoint that serves by stage, where that is something else than there is."""
+        if self.staged is None or self.staged.stages is None:
+            return None
+        served = [self.deployments[one] for one in self.active.served.values()]
+        present = [entity_of(one.id, one.spec, one.phase) for one in served]
+        wanted = self.staged.plan(present, self.active.aliases)
+        ids = {one.name: one.deployment_id for one in wanted.entities}
+        same = ids == self.active.served and wanted.aliases == self.active.aliases
+        return None if same and wanted.config_update == self.config_update else wanted
 
 
 class Records:
@@ -108,8 +125,8 @@ class Records:
             deployments: defaultdict[str, dict[str, DeploymentRecord]] = defaultdict(dict)
             for one in session.scalars(select(Deployment).join(Endpoint).where(wanted)):
                 deployments[one.endpoint_id][one.id] = _record(one)
-            among = select(Endpoint.id).where(wanted)
-            grants = permissions.all_grants(session, ObjectType.SERVING_ENDPOINT, among)
+            grants = all_grants(session, rows)
+            staged = legacy.by_endpoint(session)
             limits = {row.id: compiled_limits(session, row) for row in rows}
             with_replicas: defaultdict[str, set[str]] = defaultdict(set)
             of_replicas = select(Deployment.endpoint_id, Deployment.id).join(Endpoint).join(Replica).where(wanted)
@@ -131,11 +148,12 @@ class Records:
                     pending=_config(pending),
                     deployments=deployments[row.id],
                     with_replicas=frozenset(with_replicas[row.id]),
-                    grants=grants.get(row.id, {}),
+                    grants=grants[row.id],
                     limits=limits[row.id],
                     limits_name_principals=any(one.principal for one in gateway_limits(row)),
                     gateway=AiGateway.model_validate(row.ai_gateway) if row.ai_gateway else None,
                     telemetry=TelemetryConfig.model_validate(row.telemetry_config) if row.telemetry_config else None,
+                    staged=StagedModel.of(staged[row.id]) if row.id in staged else None,
                 )
             )
         return found
@@ -216,6 +234,20 @@ class Records:
             self._outbox.queue(session, row, Outcome.FAILED, version, reason, now)
             return True
 
+    def follow_stages(self, record: EndpointRecord, wanted: Plan, now: int) -> bool:
+        """Make the plan for an endpoint that serves by stage the configuration that serves.
+
+        False: it has changed in the meantime, or the workspace has no room; then nothing is done.
+        """
+        with self._sessions.begin() as session:
+            row = session.get(Endpoint, record.id, with_for_update=True)
+            served = legacy.of_endpoint(session, record.id)
+            if row is None or served is None or (row.active_version or 0) != record.active.version:
+                return False
+            if StagedModel.of(served) != record.staged:
+                return False
+            return legacy_rows.write(session, row, served, wanted, record.active.aliases, now)
+
     def replicas(self, deployment_id: str) -> list[ReplicaProcess]:
         """Replicas written down as started, with their processes."""
         with reading(self._sessions) as session:
@@ -293,6 +325,7 @@ def _config(config: Config | None) -> ConfigRecord:
         served={entity["name"]: entity["deployment_id"] for entity in config.body["served_entities"]},
         traffic={route["served_model_name"]: route["traffic_percentage"] for route in routes},
         auto_capture=AutoCaptureOutput.model_validate(capture) if capture else None,
+        aliases=config.body.get("aliases", {}),
     )
 
 

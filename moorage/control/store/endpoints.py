@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from moorage.control.lifecycle import DeploymentPhase
-from moorage.control.store.models import Config, Deployment, Endpoint, Event
+from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
 _KEPT_EVENTS = 1000  # an endpoint
 _KEPT_EVENTS_OF_DELETED = 1000  # all endpoints that are no more, together
@@ -23,12 +23,15 @@ class NameTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are wanted: those of a served entity, those of a type; None is any."""
+    """Which events are wanted: those of a served entity or of one of several, those of a type; None is any."""
 
     served_name: str | None = None
     event_type: str | None = None
+    served_names: frozenset[str] | None = None
 
     def takes(self, event: Event) -> bool:
+        if self.served_names is not None and event.served_name not in self.served_names:
+            return False
         return self.served_name in (None, event.served_name) and self.event_type in (None, event.event_type)
 
 
@@ -142,8 +145,12 @@ def _batched(ids: Collection[str]) -> Iterator[Sequence[str]]:
 
 
 def mark_deleting(session: Session, endpoint: Endpoint, timestamp: int) -> None:
-    """Take the endpoint from its users; the reconciler takes down what it left and then its row."""
+    """Take the endpoint from its users; the reconciler takes down what it left and then its row.
+
+    A registered model that it served by stage is no longer served.
+    """
     endpoint.deleting = True
+    session.execute(delete(LegacyEndpoint).where(LegacyEndpoint.endpoint_id == endpoint.id))
     endpoint.last_updated_timestamp = timestamp
     session.flush()
 
@@ -168,6 +175,8 @@ def events(
         chosen = chosen.where(Event.id < before)
     if wanted.served_name is not None:
         chosen = chosen.where(Event.served_name == wanted.served_name)
+    if wanted.served_names is not None:
+        chosen = chosen.where(Event.served_name.in_(wanted.served_names))
     if wanted.event_type is not None:
         chosen = chosen.where(Event.event_type == wanted.event_type)
     return session.scalars(chosen.order_by(Event.id.desc()).limit(limit)).all()

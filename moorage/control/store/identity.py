@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from moorage.api.routing import Principal, PrincipalKind
 from moorage.control.store import groups, permissions
 from moorage.control.store.groups import Memberships
-from moorage.control.store.models import Token, User, WorkspaceSetting
+from moorage.control.store.models import Group, Token, User, WorkspaceSetting
 from moorage.identity.tokens import TokenKind
 
 _WORKSPACE_ID = "workspace_id"
@@ -155,6 +155,12 @@ def principal_of(owner: User, token: Token, memberships: Memberships) -> Princip
             "expiry_time": token.expiry_time,
         }
     )
+
+
+def entitlements(session: Session, principal: Principal) -> frozenset[str]:
+    """What a user or service principal is entitled to, by its own row or by those of its groups."""
+    rows = [session.get(User, principal.id), *(session.get(Group, one) for one in principal.groups)]
+    return frozenset(one for row in rows if row is not None for one in row.entitlements)
 
 
 def owner_principal(owner: User, memberships: Memberships) -> Principal:

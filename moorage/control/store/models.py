@@ -121,11 +121,30 @@ class Endpoint(Base):
     )
 
 
+class LegacyEndpoint(Base):
+    """A registered model that an endpoint serves by stage. The row leaves when serving is disabled.
+
+    `stages` maps versions to their stage as the registry last said it, those that are served only; None before it
+    was asked. `compute` maps each stage to its `ComputeConfig`. `problem` says why what serves is not what the
+    registry and the compute configuration ask for.
+    """
+
+    __tablename__ = "legacy_endpoints"
+
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id", ondelete="CASCADE"), primary_key=True)
+    registered_model_name: Mapped[str] = mapped_column(String(256), unique=True)
+    compute: Mapped[dict[str, Any]] = mapped_column()
+    stages: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    problem: Mapped[str] = mapped_column(Text, default="")
+
+
 class Config(Base):
     """One version of an endpoint's configuration, never changed after it is written.
 
     `body` holds `traffic_config` and `auto_capture_config` as echoed, and `served_entities`: a list of
-    `{"name", "deployment_id"}` in the order given; the rest of an entity is in its deployment.
+    `{"name", "deployment_id"}` in the order given; the rest of an entity is in its deployment. Where a registered
+    model is served by stage, `aliases` maps stages and versions to the names of the entities that answer for
+    them.
     """
 
     __tablename__ = "configs"
