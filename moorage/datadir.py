@@ -116,6 +116,16 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def weights(self) -> Path:
+        """Downloaded weights of models that engines run."""
+        return self.root / "weights"
+
+    @property
+    def catalogue(self) -> Path:
+        """Models that engines run, beside those of the default catalogue."""
+        return self.root / "catalogue.yaml"
+
+    @property
     def deployments(self) -> Path:
         """Logs, one folder a deployment (a served entity of a configuration)."""
         return self.root / "deployments"

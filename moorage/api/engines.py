@@ -1,7 +1,7 @@
 """Models that engines of this machine run: what a catalogue says of them, and what answers show.
 
-Source: Databricks documentation, Foundation Model APIs (`databricks-...` endpoints, `system.ai` models). The catalogue
-is Moorage's own.
+Source: Databricks documentation, Foundation Model APIs (`databricks-...` endpoints, `system.ai` models). The
+catalogue is Moorage's own.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class EngineModel(WireInput):
     """A model as an engine is started with it.
 
     `weights` say where its files are: `package:DISTRIBUTION` (files of an installed package), an absolute path,
-    `hf:ORGANISATION/REPOSITORY[/FILE]` of Hugging Face's hub, or `models:/NAME/VERSION` of the registry; `tokenizer` is
-    the same for engines that need it apart. `context` is what one request may have in tokens, and `slots` how many
+    `hf:ORGANISATION/REPOSITORY[/FILE]` of Hugging Face's hub, or `models:/NAME/VERSION` of the registry; `tokenizer`
+    is the same for engines that need it apart. `context` is what one request may have in tokens, and `slots` how many
     requests are worked on at the same time. `pooling` is how an embedding is made of its tokens' (`mean`, `cls` or
     `last`).
     """

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from moorage.api.ai_gateway import Guardrails
+from moorage.api.engines import Engine
 from moorage.api.external_models import ExternalTask, Provider
 from moorage.api.rate_limits import CompiledLimit
 
@@ -71,7 +72,8 @@ class ServedRoute(_Wire):
     """A served entity: its name, share of the endpoint's traffic in per cent, and live replicas.
 
     `external` is set for a provider's model, which has no replicas. `id` is that of its deployment; `entity` and
-    `version` name the registered model, or the provider's. One that has never been up says why in `not_ready`.
+    `version` name the registered model, or the provider's. The replicas of an `engine` speak HTTP on their sockets.
+    One that has never been up says why in `not_ready`.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ServedRoute(_Wire):
     id: str = ""
     entity: str = ""
     version: str = ""
+    engine: Engine | None = None
     not_ready: str | None = None
 
 

@@ -12,9 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from moorage.api.engines import EngineModel, FoundationModelOutput
 from moorage.api.external_models import ExternalModelInput, ExternalModelOutput, ExternalTask, Provider
 from moorage.api.wire import Count, Name, ShortText, Text, WireInput, WireOutput, missing_field, name_from
-from moorage.api.workloads import CONCURRENCY_PER_REPLICA, SIZES, ConcurrencyRange, WorkloadSize, WorkloadType
+from moorage.api.workloads import (
+    CONCURRENCY_PER_REPLICA,
+    SIZES,
+    ConcurrencyRange,
+    WorkloadSize,
+    WorkloadType,
+    replicas_for,
+)
 
 _MOST_CONCURRENCY = 1024
 _MOST_VARIABLES = 30
@@ -28,6 +36,7 @@ class EntityKind(StrEnum):
     CUSTOM_MODEL = "CUSTOM_MODEL"
     EXTERNAL_MODEL = "EXTERNAL_MODEL"
     PROVISIONED_THROUGHPUT = "PROVISIONED_THROUGHPUT"
+    FOUNDATION_MODEL = "FOUNDATION_MODEL_API"  # of the catalogue, for everybody
 
 
 def _number_as_text(value: Any) -> Any:
@@ -227,6 +236,12 @@ class CustomModelSpec(WireInput):
             size = SIZES[self.workload_size or WorkloadSize.SMALL]
         return ConcurrencyRange(0, size.maximum) if self.scale_to_zero_enabled else size
 
+    @property
+    def replicas(self) -> ConcurrencyRange:
+        """As many as give room for that."""
+        size = self.concurrency
+        return ConcurrencyRange(replicas_for(size.minimum), max(1, replicas_for(size.maximum)))
+
 
 class ExternalModelSpec(WireInput):
     """A provider's model as stored with its deployment.
@@ -264,13 +279,43 @@ class ExternalModelSpec(WireInput):
         return ExternalModelOutput.of(self.model, self.provider, self.task, self.options, self.references)
 
 
-EntitySpec = CustomModelSpec | ExternalModelSpec
+class EngineModelSpec(WireInput):
+    """A model that an engine of this machine runs, as stored with its deployment.
+
+    `foundation_model` is there for a model of the catalogue. Of the throughput that was asked for only one form is
+    there; `model.slots` is what it comes to.
+    """
+
+    name: Name
+    entity_name: EntityName
+    entity_version: EntityVersion = "1"
+    model: EngineModel
+    foundation_model: FoundationModelOutput | None = None
+    scale_to_zero_enabled: bool = False
+    burst_scaling_enabled: bool = True
+    provisioned_model_units: int | None = None
+    min_provisioned_throughput: int | None = None
+    max_provisioned_throughput: int | None = None
+
+    @property
+    def task(self) -> ExternalTask:
+        return self.model.task
+
+    @property
+    def replicas(self) -> ConcurrencyRange:
+        """One engine works on all requests."""
+        return ConcurrencyRange(0 if self.scale_to_zero_enabled else 1, 1)
+
+
+EntitySpec = CustomModelSpec | ExternalModelSpec | EngineModelSpec
 """A served entity as stored with its deployment."""
 
 
 def stored_spec(document: Mapping[str, Any]) -> EntitySpec:
     """The spec in a deployment's column."""
-    return (ExternalModelSpec if "provider" in document else CustomModelSpec).model_validate(document)
+    if "provider" in document:
+        return ExternalModelSpec.model_validate(document)
+    return (EngineModelSpec if "model" in document else CustomModelSpec).model_validate(document)
 
 
 class DeploymentState(WireOutput):
@@ -295,11 +340,16 @@ class _ServedOutput(WireOutput):
 
 
 class ServedEntityOutput(_ServedOutput):
-    """A registered model has the `entity_` fields and a size, an external one has `external_model`."""
+    """A registered model has the `entity_` fields and a size, an external one has `external_model`, one of the
+    catalogue `foundation_model`."""
 
     entity_name: str | None = None
     entity_version: str | None = None
     external_model: ExternalModelOutput | None = None
+    foundation_model: FoundationModelOutput | None = None
+    provisioned_model_units: int | None = None
+    min_provisioned_throughput: int | None = None
+    max_provisioned_throughput: int | None = None
 
 
 class ServedModelOutput(_ServedOutput):
@@ -319,6 +369,7 @@ class ServedEntitySummary(WireOutput):
     entity_name: str | None = None
     entity_version: str | None = None
     external_model: ExternalModelOutput | None = None
+    foundation_model: FoundationModelOutput | None = None
 
 
 class ServedModelSummary(WireOutput):

@@ -45,6 +45,11 @@ class ConcurrencyRange:
     maximum: int
 
 
+def replicas_for(concurrency: int) -> int:
+    """Replicas that give room for so many parallel requests."""
+    return -(-concurrency // CONCURRENCY_PER_REPLICA)
+
+
 SIZES = {
     WorkloadSize.SMALL: ConcurrencyRange(4, 4),
     WorkloadSize.MEDIUM: ConcurrencyRange(8, 16),

@@ -37,8 +37,25 @@ class Interpreter:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineStart:
+    """How an engine is started: `context` is tokens of one request, `slots` requests at a time; the other fields are
+    those of `api.engines.EngineModel`."""
+
+    engine: str
+    task: str
+    tokenizer: Path | None
+    context: int
+    slots: int
+    pooling: str | None = None
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """What to run. `variables` are those the user set on the served entity, secrets resolved."""
+    """What to run. `variables` are those the user set on the served entity, secrets resolved.
+
+    With an `engine` it is that, and `model_path` the path of its weights.
+    """
 
     replica_id: str
     deployment_id: str
@@ -47,6 +64,7 @@ class ReplicaSpec:
     model_path: Path
     loader_module: str
     variables: dict[str, str] = field(repr=False)
+    engine: EngineStart | None = None
 
 
 @dataclass(frozen=True, slots=True)

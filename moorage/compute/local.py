@@ -10,13 +10,18 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from moorage import unix
+from moorage.compute import reach
 from moorage.compute.base import (
     ComputeError,
+    EngineStart,
     Interpreter,
     Memory,
     Observation,
@@ -30,6 +35,8 @@ from moorage.compute.statements import modules, observation, text
 from moorage.compute.template_client import Templates, base_environment, user_of
 from moorage.datadir import DataDirectory
 from moorage.replica import frames
+from moorage.replica.process import start_ticks
+from moorage.separation import make_bytecode_readable
 from moorage.settings import Settings
 from moorage.untrusted import read_document, whole_number
 
@@ -38,6 +45,8 @@ _logger = logging.getLogger(__name__)
 BATCHING_VARIABLE = "MOORAGE_BATCHING"
 """Environment variable of a served entity: `on` lets a Python model be called with the rows of many requests."""
 
+ENGINE_CONFIG = "engine.json"
+PACKAGE = Path(frames.__file__).parent.parent
 _THREADS = 4  # one replica is four units of provisioned concurrency
 _HANDSHAKE_SECONDS = 10.0
 _TIMES_TO_CLEAR = 4  # the template may be writing down there how the replica ended
@@ -54,9 +63,12 @@ class LocalCompute:
         self._data = data
         self._templates = Templates(data, settings.replica_log_bytes)
         self._memory = MemoryWatch(settings.replica_memory_bytes)
+        self._engines: dict[str, subprocess.Popen[bytes]] = {}
 
     async def start_replica(self, spec: ReplicaSpec, interpreter: Interpreter) -> ReplicaProcess:
-        """Fork it. The process group is its own, so that all it starts can be ended with it."""
+        """Fork it, or start its engine. The process group is its own, so that all it starts can be ended with it."""
+        if spec.engine is not None:
+            return await self._start_engine(spec, spec.engine, user_of(interpreter))
         uid, folder = user_of(interpreter), self._data.replica(spec.replica_id)
         limit = self._settings.replica_memory_bytes
         await asyncio.to_thread(self._make_place, spec, uid)
@@ -96,6 +108,67 @@ class LocalCompute:
         self._memory.watch(replica)
         return replica
 
+    async def _start_engine(self, spec: ReplicaSpec, engine: EngineStart, uid: int) -> ReplicaProcess:
+        """An engine is no fork of a template: it is started anew, and has no environment but the server's own."""
+        folder = self._data.replica(spec.replica_id)
+        await asyncio.to_thread(self._make_place, spec, uid)
+        address = str(self._data.replica_socket(spec.replica_id))
+        config = {
+            **asdict(engine),
+            "tokenizer": str(engine.tokenizer) if engine.tokenizer is not None else None,
+            "weights": str(spec.model_path),
+            "threads": os.cpu_count() or 1,
+            "replica_id": spec.replica_id,
+            "endpoint": spec.endpoint,
+            "served_name": spec.served_name,
+            "folder": str(folder),
+            "socket": address,
+            "log": str(self._data.replica_log(spec.deployment_id, spec.replica_id)),
+            "log_bytes": self._settings.replica_log_bytes,
+            "supervisor_pid": os.getppid(),
+            "supervisor_started_at": start_ticks(os.getppid()),
+            "orphan_seconds": self._settings.replica_orphan_seconds,
+        }
+        reached = [spec.model_path.parent, *([engine.tokenizer.parent] if engine.tokenizer is not None else [])]
+        try:
+            process = await asyncio.to_thread(self._spawn_engine, folder, config, uid, reached)
+            started_at = start_ticks(process.pid)
+        except OSError as error:
+            self._forget(spec.replica_id)
+            raise ComputeError(f"the engine cannot be started: {error.strerror}") from error
+        except reach.OutOfReach as error:
+            self._forget(spec.replica_id)
+            raise ComputeError(str(error)) from error
+        self._engines[spec.replica_id] = process
+        replica = ReplicaProcess(spec.replica_id, address, process.pid, started_at)
+        self._memory.watch(replica)
+        return replica
+
+    def _spawn_engine(
+        self, folder: Path, config: dict[str, object], uid: int, reached: list[Path]
+    ) -> subprocess.Popen[bytes]:
+        work, temporary, path = folder / "work", folder / "tmp", folder / ENGINE_CONFIG
+        for place in (work, temporary):
+            place.mkdir(mode=0o700, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        command = [sys.executable, "-m", "moorage.engines", str(path)]
+        if uid != os.getuid():
+            for place in (work, temporary, path):
+                os.chown(place, uid, uid)
+            make_bytecode_readable(Path(sysconfig.get_path("purelib")))
+            others = (*reach.places(self._data), PACKAGE, *reached)
+            command = [*reach.as_user(uid, Path(sys.executable), others), *command]
+        return subprocess.Popen(
+            command,
+            env={**base_environment(uid, work, temporary), "PYTHONPATH": str(PACKAGE.parent)},
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def observe(self, replica: ReplicaProcess) -> Observation:
         """From its status file and the kernel."""
         folder = self._data.replica(replica.replica_id)
@@ -131,6 +204,8 @@ class LocalCompute:
             return False
         if self.observe(replica).phase is not ReplicaPhase.READY:
             return False
+        if (self._data.replica(replica.replica_id) / ENGINE_CONFIG).is_file():
+            return await self._adopt_engine(replica)
         try:
             async with asyncio.timeout(_HANDSHAKE_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(sock=await unix.connect(replica.address))
@@ -153,6 +228,17 @@ class LocalCompute:
         if name == replica.replica_id:
             self._memory.watch(replica)
         return bool(name == replica.replica_id)
+
+    async def _adopt_engine(self, replica: ReplicaProcess) -> bool:
+        """It takes connections at the path of its socket, which has its name."""
+        try:
+            async with asyncio.timeout(_HANDSHAKE_SECONDS):
+                sock = await unix.connect(replica.address)
+        except (OSError, TimeoutError):
+            return False
+        sock.close()
+        self._memory.watch(replica)
+        return True
 
     async def stop_replica(self, replica: ReplicaProcess, drain_seconds: float) -> None:
         """SIGTERM, wait, SIGKILL; then what it started, and the folder."""
@@ -272,6 +358,9 @@ class LocalCompute:
             if not folder.exists():
                 break
         self._memory.forget(replica_id)
+        process = self._engines.pop(replica_id, None)
+        if process is not None:
+            process.poll()  # so that it is no zombie
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -22,6 +22,7 @@ from moorage.control.audit import forget_for_ever
 from moorage.control.checks.run import discard_leftovers
 from moorage.control.checks.service import ModelChecks
 from moorage.control.encryption_key import open_encryption
+from moorage.control.foundation_models import FoundationModels
 from moorage.control.notification_sender import NotificationSender
 from moorage.control.notifications import Outbox
 from moorage.control.publisher import RoutingPublisher
@@ -119,6 +120,8 @@ async def serve(settings: Settings) -> None:
     app.state.reconciler = reconciler
     app.state.model_checks = checks
     forgetting = asyncio.create_task(forget_for_ever(app.state.audit_log, _now, settings.audit_days))
+    foundation_models = FoundationModels(sessions, data.catalogue, reconciler.endpoint_changed, _now)
+    cataloguing = asyncio.create_task(foundation_models.follow_for_ever())
     watching = asyncio.create_task(app.state.stage_watcher.watch_for_ever(settings.stage_poll_seconds))
     data.control_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
@@ -130,6 +133,7 @@ async def serve(settings: Settings) -> None:
     finally:
         forgetting.cancel()
         watching.cancel()
+        cataloguing.cancel()
         await checks.close(_CHECKS_CLOSE_SECONDS)
         await asyncio.gather(
             reconciler.close(min(settings.drain_seconds, _STOP_DRAIN_SECONDS)),

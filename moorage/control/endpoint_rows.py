@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from moorage.api.endpoints import PermissionLevel
-from moorage.api.errors import ResourceDoesNotExist
+from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist
 from moorage.api.routing import Principal
+from moorage.api.served_entities import EntityKind
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.store import endpoints as store
 from moorage.control.store import legacy
@@ -42,6 +43,17 @@ def find_managed(session: Session, caller: Principal, name: str) -> Endpoint:
         raise _unknown(name)
     require_level(caller, name, grants(session, endpoint), PermissionLevel.CAN_MANAGE)
     return endpoint
+
+
+def require_not_of_catalogue(endpoint: Endpoint, verb: str) -> None:
+    """
+    Raises:
+        InvalidParameterValue: a model of the catalogue has the endpoint.
+    """
+    if endpoint.kind == EntityKind.FOUNDATION_MODEL:
+        raise InvalidParameterValue(
+            f"Endpoint '{endpoint.name}' of a model in the catalogue cannot be {verb}: change the catalogue instead"
+        )
 
 
 def rows_of(session: Session, endpoint: Endpoint) -> EndpointRows:

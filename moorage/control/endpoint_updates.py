@@ -21,7 +21,13 @@ from moorage.control import endpoint_views as views
 from moorage.control.configurations import Wanted
 from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.dependencies import ControlDependencies, Site
-from moorage.control.endpoint_rows import change_event, find_managed, rows_of, with_deployments
+from moorage.control.endpoint_rows import (
+    change_event,
+    find_managed,
+    require_not_of_catalogue,
+    rows_of,
+    with_deployments,
+)
 from moorage.control.endpoint_settings import being_updated
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.external_models import require_allowed_addresses, sealing
@@ -222,9 +228,10 @@ def _found(session: Session, caller: Principal, name: str) -> Endpoint:
 
     Raises:
         ResourceDoesNotExist, PermissionDenied: as `find_managed`.
-        InvalidParameterValue: the registry says what it serves.
+        InvalidParameterValue: the registry, or the catalogue, says what it serves.
     """
     endpoint = find_managed(session, caller, name)
+    require_not_of_catalogue(endpoint, "changed")
     staged = legacy.of_endpoint(session, endpoint.id)
     if staged is not None:
         raise InvalidParameterValue(

@@ -34,6 +34,7 @@ from moorage.api.legacy import LegacyServing, Stage, VersionAlias
 from moorage.api.served_entities import (
     CustomModelSpec,
     DeploymentState,
+    EngineModelSpec,
     EntityKind,
     EntitySpec,
     ExternalModelSpec,
@@ -47,6 +48,7 @@ from moorage.control.dependencies import Site
 from moorage.control.lifecycle import DeploymentPhase, wire_state
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
+_SHOWN_KINDS = (EntityKind.EXTERNAL_MODEL, EntityKind.FOUNDATION_MODEL)
 _STOPPED = DeploymentState(
     deployment="DEPLOYMENT_ABORTED",
     deployment_state_message="The endpoint is stopped; start it to serve again.",
@@ -93,7 +95,7 @@ def detail(rows: EndpointRows, level: PermissionLevel, site: Site) -> EndpointDe
         endpoint_url=url if endpoint.route_optimized else None,
         data_plane_info=_data_plane_info(endpoint, url) if endpoint.route_optimized else None,
         email_notifications=EmailNotifications.model_validate(notifications) if notifications else None,
-        endpoint_type=EntityKind.EXTERNAL_MODEL if endpoint.kind == EntityKind.EXTERNAL_MODEL else None,
+        endpoint_type=EntityKind(endpoint.kind) if endpoint.kind in _SHOWN_KINDS else None,
     )
 
 
@@ -189,17 +191,22 @@ def _specs(rows: EndpointRows, config: Config) -> list[EntitySpec]:
 
 
 def _task(rows: EndpointRows) -> ExternalTask | None:
-    """That of external models, all of which have the same."""
-    if rows.active is None or rows.endpoint.kind != EntityKind.EXTERNAL_MODEL:
+    """That of language models, all of which have the same."""
+    if rows.active is None:
         return None
     specs = _specs(rows, rows.active)
-    return next((spec.task for spec in specs if isinstance(spec, ExternalModelSpec)), None)
+    return next((spec.task for spec in specs if not isinstance(spec, CustomModelSpec)), None)
 
 
 def _entity_summary(spec: EntitySpec) -> ServedEntitySummary:
     if isinstance(spec, ExternalModelSpec):
         return ServedEntitySummary(name=spec.name, external_model=spec.shown)
-    return ServedEntitySummary(name=spec.name, entity_name=spec.entity_name, entity_version=spec.entity_version)
+    return ServedEntitySummary(
+        name=spec.name,
+        entity_name=spec.entity_name,
+        entity_version=spec.entity_version,
+        foundation_model=spec.foundation_model if isinstance(spec, EngineModelSpec) else None,
+    )
 
 
 def _telemetry_output(stored: dict[str, Any]) -> TelemetryConfig:
@@ -234,9 +241,10 @@ def _served_entity(deployment: Deployment, *, stopped: bool) -> ServedEntityOutp
             creation_timestamp=deployment.creation_timestamp,
             state=_external_state(deployment),
         )
-    fields = spec.model_dump(exclude={"burst_scaling_enabled"}, exclude_none=True)
-    if not spec.environment_vars:
-        del fields["environment_vars"]
+    hidden = {"burst_scaling_enabled", "model"}
+    if not isinstance(spec, CustomModelSpec) or not spec.environment_vars:
+        hidden.add("environment_vars")
+    fields = spec.model_dump(exclude=hidden, exclude_none=True)
     return ServedEntityOutput(
         **fields,
         creator=deployment.creator,

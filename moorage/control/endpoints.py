@@ -32,6 +32,7 @@ from moorage.control.endpoint_rows import (
     deployment_ids,
     find_managed,
     find_visible,
+    require_not_of_catalogue,
     rows_of,
     with_deployments,
 )
@@ -145,7 +146,7 @@ class EndpointService:
         return with_delivery(detail, read_report(self.deps.data.tables_status)) if capture else detail
 
     def list(self, caller: Principal) -> EndpointList:
-        """The endpoints that the caller may see, by name."""
+        """The endpoints that the caller may see: those of the catalogue's models first, then by name."""
         with reading(self.deps.sessions) as session:
             live = store.live(session)
             grants = all_grants(session, live)
@@ -154,6 +155,7 @@ class EndpointService:
             shown = deployment_ids(configs[e.id] for e in seen if e.id in configs)
             deployments = store.deployments_by_id(session, shown)
             staged = legacy.by_endpoint(session)
+            seen.sort(key=lambda one: one.kind != EntityKind.FOUNDATION_MODEL)
             rows = (EndpointRows(e, configs.get(e.id), None, deployments, staged.get(e.id)) for e in seen)
             return EndpointList(endpoints=tuple(map(views.summary, rows)))
 
@@ -166,6 +168,7 @@ class EndpointService:
         """
         with self.deps.sessions.begin() as session:
             endpoint = find_managed(session, caller, name)
+            require_not_of_catalogue(endpoint, "deleted")
             now = self.deps.clock()
             store.mark_deleting(session, endpoint, now)
             permissions.forget_object(session, ObjectType.SERVING_ENDPOINT, endpoint.id)

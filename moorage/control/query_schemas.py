@@ -10,7 +10,7 @@ from typing import Any
 from moorage.api.endpoints import Readiness
 from moorage.api.errors import BadRequest, InternalError
 from moorage.api.routing import Principal
-from moorage.api.served_entities import ExternalModelSpec, stored_spec
+from moorage.api.served_entities import CustomModelSpec, stored_spec
 from moorage.control.dependencies import ControlDependencies, Site
 from moorage.control.endpoint_rows import find_visible, rows_of
 from moorage.control.endpoint_views import readiness
@@ -54,10 +54,10 @@ class QuerySchemas:
             version = rows.active.version
             specs = [stored_spec(one.spec) for one in rows.served(rows.active)]
             folders = [_ServedFolder(one.served_name, one.model_path) for one in rows.served(rows.active)]
-        external = [spec for spec in specs if isinstance(spec, ExternalModelSpec)]
-        if external:
-            names = [spec.name for spec in external]
-            return external_document(name, version, self.site.base_url, external[0].task, names)
+        language = [spec for spec in specs if not isinstance(spec, CustomModelSpec)]
+        if language:
+            names = [spec.name for spec in language]
+            return external_document(name, version, self.site.base_url, language[0].task, names)
         served = [_described(folder) for folder in folders]
         return open_api_document(name, version, self.site.base_url, served)
 

@@ -34,6 +34,7 @@ from moorage.api.registry_access import (
 )
 from moorage.api.routing import Principal
 from moorage.control.dependencies import ControlDependencies
+from moorage.control.legacy.stages import model_gone
 from moorage.control.store import legacy
 from moorage.control.store import registered_models as store
 from moorage.control.store.engine import Sessions, reading
@@ -173,6 +174,9 @@ class RegistryAccess:
                 if done.operation == CREATE_MODEL[1]:
                     store.record_owner(session, done.name, done.principal.id)
                 served = legacy.find(session, done.name)
+                if served is not None and done.operation == DELETE_MODEL[1]:
+                    # At once: a model without its owner and its grants is everybody's to query.
+                    served[0].stages, served[0].problem = {}, model_gone(done.name)
         if served is not None:
             self.deps.notifier.endpoint_changed(served[1].id)
 

@@ -16,7 +16,7 @@ from moorage.api.errors import InvalidParameterValue, PermissionDenied
 from moorage.api.external_models import SECRET_REFERENCE
 from moorage.api.routing import Principal
 from moorage.api.secrets import AclPermission
-from moorage.api.served_entities import CustomModelSpec, EntitySpec
+from moorage.api.served_entities import CustomModelSpec, EntitySpec, ExternalModelSpec
 from moorage.control.secret_access import Accessor, may
 from moorage.control.secret_values import decrypt_secret
 from moorage.control.store import permissions
@@ -60,7 +60,9 @@ def references_of(spec: EntitySpec) -> Iterator[SecretReference]:
     """The secrets that a served entity refers to."""
     if isinstance(spec, CustomModelSpec):
         return secret_references(Place.VARIABLE, spec.environment_vars)
-    return secret_references(Place.CREDENTIAL, spec.references)
+    if isinstance(spec, ExternalModelSpec):
+        return secret_references(Place.CREDENTIAL, spec.references)
+    return iter(())
 
 
 def require_secrets(

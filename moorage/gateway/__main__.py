@@ -19,6 +19,7 @@ from moorage.asgi import serve_until_signal
 from moorage.datadir import DataDirectory
 from moorage.gateway.app import Gateway, sweep_for_ever
 from moorage.gateway.credentials import CredentialOpener
+from moorage.gateway.engine_replicas import EngineReplicas
 from moorage.gateway.following import ControlPlaneFollower, load_snapshot
 from moorage.gateway.http_client import HttpClient
 from moorage.gateway.language_models import LanguageModels
@@ -48,7 +49,9 @@ async def running_gateway(settings: Settings, data: DataDirectory, worker: int) 
     http = HttpClient(_reaches_all if settings.allow_metadata_addresses else is_forbidden_address)
     log = RequestLog(data.spool, f"gateway-{worker}", max_body_bytes=settings.payload_max_bytes)
     guardrails = GuardrailClient(data.guardrails_socket, settings.guardrail_timeout_seconds)
-    models = LanguageModels(settings, http, limiter, log, guardrails)
+    models = LanguageModels(
+        settings, http, limiter, log, guardrails, EngineReplicas(settings, table, follower)
+    )
     tasks = [asyncio.create_task(follower.run()), asyncio.create_task(sweep_for_ever(table, limiter, models, log))]
     try:
         yield Gateway(settings, table, meters, upstreams, follower, limiter, models, log, tracer)

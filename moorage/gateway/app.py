@@ -217,7 +217,7 @@ class Gateway:
             principal = self._table.principal(request.authorization)
             endpoint = self._endpoint(name) if asked.alias is None else self._staged(name)
             meter, name = endpoint.meter, endpoint.route.name
-            flags = _flags(endpoint, principal)
+            flags = _flags(endpoint, principal, asked.alias)
             if endpoint.limits is not None:
                 admission = await self._admit(endpoint.limits, principal)
         except Exception as error:
@@ -375,17 +375,20 @@ async def sweep_for_ever(table: RoutingTable, limiter: RateLimiter, models: Lang
         log.rotate()
 
 
-def _flags(endpoint: Endpoint, principal: Principal) -> int:
+def _flags(endpoint: Endpoint, principal: Principal, alias: str | None) -> int:
     """What the replica may tell this caller.
 
     Raises:
         PermissionDenied: the caller may not query the endpoint.
+        ResourceDoesNotExist: it serves nothing under that alias.
         BadRequest: the endpoint takes no queries now.
     """
     route = endpoint.route
     if not _may_query(route, principal):
         raise missing_right(principal, "CAN_QUERY", route.name)
     if route.availability is not Availability.SERVING:
+        if alias is not None:
+            endpoint.answering(alias)  # it knows better what is wrong
         raise BadRequest(_unavailable(endpoint))
     return frames.FLAG_STACK_TRACE if _manages(route, principal) else 0
 

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from moorage import unix
+
 _CONNECT_SECONDS = 10.0
 _KEEP_SECONDS = 30.0  # shorter than what servers commonly keep idle connections for
 _BUFFERED_BYTES = 256 * 1024
@@ -50,11 +52,17 @@ class AnswerTooLong(Exception):
 
 
 class Origin(NamedTuple):
-    """Where connections go to."""
+    """Where connections go to. A host that is an absolute path is that of a Unix socket."""
 
     host: str
     port: int
     tls: bool
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a process of this machine. Each request to it has a connection of its own: that costs little,
+        and llama.cpp closes connections after a stream while it says that it keeps them."""
+        return self.host.startswith("/")
 
 
 class Url(NamedTuple):
@@ -245,7 +253,7 @@ class _Connection(asyncio.Protocol):
         self._response = self._head = None
         response.end()
         self.resume()  # for whoever uses the connection next
-        if not self._parser.should_keep_alive():
+        if self.origin.is_socket or not self._parser.should_keep_alive():
             self.abort()
         self._released(self)
 
@@ -363,6 +371,13 @@ class HttpClient:
 
     async def _connect_to_any(self, origin: Origin) -> _Connection:
         loop = asyncio.get_running_loop()
+        if origin.is_socket:
+            try:
+                sock = await unix.connect(origin.host)
+            except OSError as error:
+                raise CannotConnect(error.strerror or str(error)) from None
+            _, local = await loop.create_unix_connection(lambda: _Connection(self._released, origin), sock=sock)
+            return local
         try:
             found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -399,6 +414,8 @@ def _request_bytes(url: Url, headers: Mapping[str, str], body: bytes) -> bytes:
         ValueError: a header has a character that would end it, or is one that frames the request.
     """
     lines = [b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n" % (url.target, url.host_header, len(body))]
+    if url.origin.is_socket:
+        lines.append(b"connection: close\r\n")
     for name, value in headers.items():
         if name in _OWN_HEADERS or not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"'{name}' is not a header that can be given")

@@ -29,6 +29,7 @@ from moorage.external.failures import (
 from moorage.external.sse import EventTooLong
 from moorage.external.ways import exchange_of
 from moorage.gateway.access_tokens import AccessTokens
+from moorage.gateway.engine_replicas import EngineReplicas, origin_of
 from moorage.gateway.guarding import Guarding, StreamEvents, UnguardedEvents
 from moorage.gateway.http_client import AnswerTooLong, CannotConnect, ConnectionLost, HttpClient, HttpResponse, Url
 from moorage.gateway.http_client import parse_url as parse_any_url
@@ -40,7 +41,7 @@ from moorage.gateway.language_requests import (
 )
 from moorage.gateway.limiting import RateLimiter
 from moorage.gateway.requests import JSON, BodyLimit, Header, Receive, Send
-from moorage.gateway.routing import Endpoint, RoutingTable, Served
+from moorage.gateway.routing import Endpoint, EngineLink, RoutingTable, Served
 from moorage.gateway.watching import ClientLeft, ClientWatch
 from moorage.guardrails.client import GuardrailClient
 from moorage.settings import Settings
@@ -52,6 +53,7 @@ _MOST_ENTITIES = 3  # that are asked for one request: the one that was drawn and
 _LONGEST_ANSWER = 64 * 1024 * 1024
 _LONGEST_ERROR = 256 * 1024
 _DRAIN_SECONDS = 0.5
+_NOT_TAKEN = (CannotConnect, ConnectionLost)  # no byte of an answer has come
 _CLIENT_LEFT = 499  # as nginx says it; no client sees it
 _EVENT_STREAM: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -71,6 +73,7 @@ class LanguageModels:
         limiter: RateLimiter,
         log: RequestLog,
         guardrails: GuardrailClient,
+        engines: EngineReplicas,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -78,6 +81,7 @@ class LanguageModels:
         self._tokens = AccessTokens(http)
         self._books = Books(limiter, log)
         self._guardrails = guardrails
+        self._engines = engines
         self._warming: set[asyncio.Task[None]] = set()
         self._now = now
         self._body_limit = BodyLimit(settings.max_language_request_bytes, settings.request_body_timeout_seconds)
@@ -194,8 +198,12 @@ class LanguageModels:
         served.queued += 1
         served.requests += 1
         began = time.monotonic()
+        link: EngineLink | None = None
         try:
-            response = await self._send(exchange, served.target, asked, outcome)
+            if served.route.engine is None:
+                response = await self._send(exchange, served.target, asked, outcome)
+            else:
+                response, link = await self._send_to_engine(query, exchange, served, served.target, asked, outcome)
             try:
                 if asked.stream:
                     await self._stream(
@@ -207,18 +215,51 @@ class LanguageModels:
                 response.close()
         finally:
             served.queued -= 1
+            if link is not None:
+                link.outstanding -= 1
+
+    async def _send_to_engine(
+        self,
+        query: Query,
+        exchange: Exchange,
+        served: Served,
+        target: Target,
+        asked: LanguageRequest,
+        outcome: Outcome,
+    ) -> tuple[HttpResponse, EngineLink]:
+        """As `_send`, by one replica of the engine; by another one when the first is gone. It counts the request."""
+        name = query.endpoint.route.name
+        failed: EngineLink | None = None
+        while True:
+            link = await self._engines.pick(name, served, failed)
+            link.outstanding += 1
+            try:
+                return await self._send(exchange, target, asked, outcome, link), link
+            except BaseException as error:
+                link.outstanding -= 1
+                if not isinstance(error, ProviderError) or not isinstance(error.__cause__, _NOT_TAKEN):
+                    raise
+                self._engines.gone(name, link)
+                if failed is not None:
+                    raise
+                failed = link
 
     async def _send(
-        self, exchange: Exchange, target: Target, asked: LanguageRequest, outcome: Outcome
+        self,
+        exchange: Exchange,
+        target: Target,
+        asked: LanguageRequest,
+        outcome: Outcome,
+        link: EngineLink | None = None,
     ) -> HttpResponse:
-        """The provider's answer with status 200, of which the head has come."""
+        """The provider's answer with status 200, of which the head has come; that of an engine's replica `link`."""
         began = time.monotonic()
         seconds = self._settings.request_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 token = await self._tokens.token(exchange.api, target)
                 request = _request_of(exchange, token, self._now())
-                response = await self._post(request, target)
+                response = await self._post(request, target, link)
                 if response.status != 200:
                     body = await response.read(_LONGEST_ERROR)
                     text = exchange.api.error_text(body)
@@ -230,14 +271,16 @@ class LanguageModels:
         except AnswerTooLong as error:
             raise unreadable(target, str(error)) from None
         except (CannotConnect, ConnectionLost) as error:
-            raise not_reached(target, str(error)) from None
+            raise not_reached(target, str(error)) from error
         finally:
             outcome.provider_seconds += time.monotonic() - began
         return response
 
-    async def _post(self, request: HttpRequest, target: Target) -> HttpResponse:
+    async def _post(self, request: HttpRequest, target: Target, link: EngineLink | None) -> HttpResponse:
         try:
             url: Url = parse_url(request.url)
+            if link is not None:
+                url = url._replace(origin=origin_of(link))
             return await self._http.post(url, request.headers, request.body)
         except ValueError as error:
             raise ProviderError(503, f"The provider '{target.provider}' cannot be asked: {error}.") from None

@@ -47,10 +47,13 @@ _LONGEST_SHOWN = 100  # of what a client gave as a name
 class Served:
     """A served entity with the links to its replicas, or the provider's model that it stands for.
 
-    `target` is None for a registered model, and for a provider's that cannot be reached: `problem` says why.
+    `target` is None for a registered model, and for a provider's that cannot be reached: `problem` says why. An
+    engine has a target and `engines`, its replicas.
     """
 
-    __slots__ = ("header", "links", "meter", "name", "problem", "queued", "reported", "requests", "route", "target")
+    __slots__ = (
+        "engines", "header", "links", "meter", "name", "problem", "queued", "reported", "requests", "route", "target",
+    )  # fmt: skip
 
     def __init__(self, name: str, meter: Meter) -> None:
         self.name = name
@@ -60,6 +63,7 @@ class Served:
         self.meter = meter
         self.header = (b"served-model-name", name.encode())
         self.links: list[ReplicaLink] = []
+        self.engines: list[EngineLink] = []
         self.queued = 0
         self.requests = 0
         self.reported = 0
@@ -76,6 +80,22 @@ class Served:
             if best is None or _burden(link) < _burden(best):
                 best = link
         return best
+
+    def pick_engine(self, avoid: EngineLink | None) -> EngineLink | None:
+        """The engine's replica with the fewest outstanding requests, not `avoid`."""
+        others = (one for one in self.engines if avoid is None or one.replica_id != avoid.replica_id)
+        return min(others, key=lambda one: one.outstanding, default=None)
+
+
+class EngineLink:
+    """A replica of an engine: the path of its socket, and how many requests of this gateway it works on."""
+
+    __slots__ = ("address", "outstanding", "replica_id")
+
+    def __init__(self, replica_id: str, address: str) -> None:
+        self.replica_id = replica_id
+        self.address = address
+        self.outstanding = 0
 
 
 def _burden(link: ReplicaLink) -> tuple[bool, int]:
@@ -283,8 +303,13 @@ class RoutingTable:
         served = old.served.get(entity.name) if old is not None else None
         if served is None:
             served = Served(entity.name, self._meters.meter(route.name, route.id, entity.name))
-        served.links = [self._link(replica) for replica in entity.replicas]
         served.route = entity
+        if entity.engine is not None and route.task is not None:
+            known = {one.replica_id: one for one in served.engines}
+            served.engines = [known.get(one.id) or EngineLink(one.id, one.address) for one in entity.replicas]
+            served.target = Target(entity.engine, entity.name, route.task)
+            return served
+        served.links = [self._link(replica) for replica in entity.replicas]
         if entity.external is not None:
             self._point(served, entity.external, route)
         return served

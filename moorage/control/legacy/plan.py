@@ -82,27 +82,23 @@ def plan(
     for version in sorted(stages, key=int):
         target = _target(model, version, compute[Stage(stages[version])], present, {*named, *chosen})
         targets[version] = chosen[target.name] = target
-        earlier = named.get(aliases.get(version, ""))
-        answering[version] = target
-        if target.progress is not Progress.UP and earlier is not None and earlier.progress is Progress.UP:
-            answering[version] = chosen[earlier.name] = earlier
+        of_version = _of_version(target, named.get(aliases.get(version, "")), present)
+        answering[version] = chosen[of_version.name] = of_version
 
     after = {version: one.name for version, one in answering.items()}
     for stage in Stage:
         newest_first = sorted((one for one in stages if stages[one] == stage), key=int, reverse=True)
         if newest_first:
-            of_stage = _of_stage([answering[one] for one in newest_first], named.get(aliases.get(stage, "")))
+            holder = named.get(aliases.get(stage, ""))
+            if holder is not None and holder.version in newest_first:
+                holder = answering[holder.version]
+            of_stage = _of_stage([answering[one] for one in newest_first], holder)
             after[stage] = of_stage.name
             chosen[of_stage.name] = of_stage
     drawn = next((after[stage] for stage in (Stage.PRODUCTION, Stage.STAGING) if stage in after), None)
     order = sorted(chosen.values(), key=lambda one: (int(one.version), one.name))
     update = _config_update(targets.values())
     return Plan(tuple(order), after, {version: one.name for version, one in targets.items()}, drawn, update)
-
-
-def version_of(plan_or_entities: Iterable[Entity], name: str) -> str:
-    """The version of the entity of that name."""
-    return next(one.version for one in plan_or_entities if one.name == name)
 
 
 def _target(
@@ -123,6 +119,14 @@ def _free_name(model: str, version: str, taken: set[str]) -> str:
         number += 1
         name = name_from(model, f"-{version}-{number}")
     return name
+
+
+def _of_version(target: Entity, holder: Entity | None, present: Iterable[Entity]) -> Entity:
+    """Who answers for a version: its target when that is up; until then who answered before, else any of its
+    entities that is up, else the target."""
+    candidates = [target, *([holder] if holder is not None else []), *present]
+    of_version = (one for one in candidates if one.version == target.version)
+    return next((one for one in of_version if one.progress is Progress.UP), target)
 
 
 def _of_stage(newest_first: Sequence[Entity], holder: Entity | None) -> Entity:

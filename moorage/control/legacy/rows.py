@@ -18,7 +18,7 @@ from moorage.control.store import endpoints as store
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 from moorage.identity.ids import new_object_id
 
-_NO_ROOM = (
+NO_ROOM = (
     f"The workspace exceeds its provisioned concurrency quota of {MOST_CONCURRENCY}: "
     "what is newest in the registry is not served"
 )
@@ -74,9 +74,9 @@ def write(
     grows = any(one.deployment_id is None for one in wanted.entities)
     others = store.provisioned_concurrency(session, but=endpoint.id)
     if grows and others + asked > MOST_CONCURRENCY:
-        legacy.problem = _NO_ROOM
+        legacy.problem = NO_ROOM
         return False
-    if legacy.problem == _NO_ROOM:
+    if legacy.problem == NO_ROOM:
         legacy.problem = ""
     entities = []
     for one in wanted.entities:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from moorage.api.errors import ApiError
 from moorage.api.legacy import Stage
 from moorage.control.endpoint_rows import change_event
+from moorage.control.legacy.rows import NO_ROOM
 from moorage.control.store import endpoints as endpoint_store
 from moorage.control.store import legacy as store
 from moorage.control.store.engine import Sessions, reading
@@ -76,8 +77,8 @@ class StageWatcher:
                 row, endpoint = found
                 problem = row.problem if not gone and row.problem != model_gone(model) else ""
                 problem = model_gone(model) if gone else problem
-                if row.stages == stages and row.problem == problem:
-                    return
+                if row.stages == stages and row.problem == problem != NO_ROOM:
+                    return  # where there was no room there may be by now
                 row.problem = problem
                 if row.stages != stages:
                     row.stages = stages
@@ -99,14 +100,12 @@ class StageWatcher:
         if not served:
             return
         now = time.monotonic()
-        newest = self._newest
-        if not newest or now - self._all_looked_at > _LOOK_AT_ALL_SECONDS:
-            changed = self._registry.changed_since(newest or self._clock())
+        newest = self._newest or self._clock()
+        changed = self._registry.changed_since(newest)
+        concerned = served & changed.keys()
+        if not self._newest or now - self._all_looked_at > _LOOK_AT_ALL_SECONDS:
             concerned = served
             self._all_looked_at = now
-        else:
-            changed = self._registry.changed_since(newest)
-            concerned = served & changed.keys()
         for model in sorted(concerned):
             self.look(model)
         # What was changed in the same millisecond may not have been in the answer: it is looked at again.

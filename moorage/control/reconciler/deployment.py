@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from moorage.api.routing import ReplicaFault, ReplicaRoute
-from moorage.api.served_entities import CustomModelSpec
+from moorage.api.served_entities import ExternalModelSpec
 from moorage.compute.base import ComputeError, Interpreter, Observation, ReplicaPhase, ReplicaProcess, ReplicaSpec
 from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
@@ -20,7 +20,7 @@ from moorage.control.reconciler.journal import DeploymentJournal
 from moorage.control.reconciler.loading import until_loaded
 from moorage.control.reconciler.preparation import Preparation, StepFailed
 from moorage.control.reconciler.records import DeploymentRecord, EndpointRecord
-from moorage.control.reconciler.scaling import ScalingLimits, ScalingPolicy, replicas_for
+from moorage.control.reconciler.scaling import ScalingLimits, ScalingPolicy
 
 _logger = logging.getLogger(__name__)
 
@@ -63,17 +63,17 @@ class DeploymentRunner:
         self._context = context
         self._endpoint = endpoint
         self._record = record
-        assert isinstance(record.spec, CustomModelSpec)  # others have nothing to run
+        assert not isinstance(record.spec, ExternalModelSpec)  # those have nothing to run
         self._spec = record.spec
         self._routing = routing
         self._changed = routing.wake
         self._journal = DeploymentJournal(context, endpoint, record, routing.wake)
         self._preparation = Preparation(context, record, self._spec, self._journal, endpoint.creator_id)
-        settings, size = context.settings, self._spec.concurrency
+        settings, size = context.settings, self._spec.replicas
         self._scaling = ScalingPolicy(
             ScalingLimits(
-                minimum=replicas_for(size.minimum),
-                maximum=max(1, replicas_for(size.maximum)),
+                minimum=size.minimum,
+                maximum=size.maximum,
                 idle_seconds=settings.scale_to_zero_idle_seconds,
                 down_seconds=settings.scale_down_seconds,
             )
@@ -306,6 +306,7 @@ class DeploymentRunner:
             model_path=prepared.model_path,
             loader_module=prepared.loader_module,
             variables=variables,
+            engine=prepared.engine,
         )
         try:
             replica = await seen_through(self._begin(spec, prepared.interpreter))

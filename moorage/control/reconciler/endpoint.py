@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from moorage.api.ai_gateway import AiGateway
 from moorage.api.endpoints import PermissionLevel
+from moorage.api.engines import Engine
+from moorage.api.external_models import ExternalTask
 from moorage.api.routing import (
     Availability,
     EndpointRoute,
@@ -20,7 +22,7 @@ from moorage.api.routing import (
     ServedLoad,
     ServedRoute,
 )
-from moorage.api.served_entities import CustomModelSpec, EntitySpec
+from moorage.api.served_entities import CustomModelSpec, EngineModelSpec, EntityKind, EntitySpec, ExternalModelSpec
 from moorage.control.captures import captures
 from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
@@ -226,6 +228,7 @@ class EndpointController:
                 id=deployment_id,
                 entity=_model(record.deployments[deployment_id].spec),
                 version=_version(record.deployments[deployment_id].spec),
+                engine=_engine(record.deployments[deployment_id].spec),
                 not_ready=_not_ready(record.deployments[deployment_id]) if record.staged else None,
             )
             for name, deployment_id in active.items()
@@ -250,9 +253,9 @@ class EndpointController:
             managers=_holders(record, PermissionLevel.CAN_MANAGE),
             queriers=_holders(record, PermissionLevel.CAN_QUERY),
             limits=record.limits,
-            task=next((spec.task for spec in external_models(record).values()), None),
+            task=_task(record),
             captures=captures(record.name, record.active.auto_capture, gateway, record.telemetry),
-            usage=gateway.usage_tracking_config is not None and gateway.usage_tracking_config.enabled,
+            usage=_tracks_usage(record, gateway),
             fallback=gateway.fallback_config is not None and gateway.fallback_config.enabled,
             guardrails=gateway.guardrails,
             config_version=record.active.version,
@@ -360,11 +363,28 @@ class EndpointController:
 
 def _model(spec: EntitySpec) -> str:
     """The registered model's name, or the provider's."""
-    return spec.entity_name if isinstance(spec, CustomModelSpec) else spec.model
+    return spec.model if isinstance(spec, ExternalModelSpec) else spec.entity_name
 
 
 def _version(spec: EntitySpec) -> str:
-    return spec.entity_version if isinstance(spec, CustomModelSpec) else ""
+    return "" if isinstance(spec, ExternalModelSpec) else spec.entity_version
+
+
+def _engine(spec: EntitySpec) -> Engine | None:
+    return spec.model.engine if isinstance(spec, EngineModelSpec) else None
+
+
+def _task(record: EndpointRecord) -> ExternalTask | None:
+    """What the language models of the endpoint do, all the same."""
+    specs = (record.deployments[one].spec for one in record.active.served.values())
+    return next((spec.task for spec in specs if not isinstance(spec, CustomModelSpec)), None)
+
+
+def _tracks_usage(record: EndpointRecord, gateway: AiGateway) -> bool:
+    """Models of the catalogue are everybody's: what is used of them is always written down."""
+    if record.kind is EntityKind.FOUNDATION_MODEL:
+        return True
+    return gateway.usage_tracking_config is not None and gateway.usage_tracking_config.enabled
 
 
 def _holders(record: EndpointRecord, needed: PermissionLevel) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from moorage.api.served_entities import EntityKind, EntitySpec, ExternalModelSpec
+from moorage.api.served_entities import EngineModelSpec, EntityKind, EntitySpec, ExternalModelSpec
 from moorage.control.reconciler.records import EndpointRecord
 from moorage.telemetry.entity_log import (
     EndpointDeletion,
@@ -83,6 +83,14 @@ def _entity(
     )
     if isinstance(spec, ExternalModelSpec):
         return replace(made, entity_name=spec.model, task=spec.task.value, provider=spec.provider.value)
+    if isinstance(spec, EngineModelSpec):
+        return replace(
+            made,
+            entity_type=(record.kind or EntityKind.PROVISIONED_THROUGHPUT).value,
+            entity_name=spec.entity_name,
+            entity_version=spec.entity_version,
+            task=spec.task.value,
+        )
     return replace(
         made,
         entity_type=EntityKind.CUSTOM_MODEL.value,

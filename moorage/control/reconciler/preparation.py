@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from moorage.api.errors import ApiError, TemporarilyUnavailable
-from moorage.api.served_entities import CustomModelSpec
+from moorage.api.served_entities import CustomModelSpec, EngineModelSpec
 from moorage.api.workloads import WorkloadType
-from moorage.compute.base import Interpreter
+from moorage.compute.base import EngineStart, Interpreter
 from moorage.control.crash_points import CrashPoint, crash_point
 from moorage.control.lifecycle import DeploymentPhase, Trigger
-from moorage.control.model_accounts import interpreter_of
+from moorage.control.model_accounts import interpreter_of, model_uid
 from moorage.control.reconciler.context import Context, in_thread
 from moorage.control.reconciler.journal import DeploymentJournal
 from moorage.control.reconciler.records import DeploymentRecord
 from moorage.control.secret_references import SecretUnreadable
+from moorage.engines import weights
 from moorage.environments.builder import Environment, EnvironmentBuildError
 from moorage.environments.log import BuildLog
 from moorage.environments.requirements import EnvironmentSpec, EnvironmentSpecError, read_environment_spec
 
 _REGISTRY_RETRY_SECONDS = 2.0
 _REGISTRY_PATIENCE = 30
+REGISTRY_SCHEME = "models:/"
 DEFAULTS_CHANNEL = (
     "conda.yaml lists the channel 'defaults', which has licence terms of its own. Channels are not used here:"
     " packages come from the Python package index."
@@ -38,11 +41,15 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`loader_module` is the module that loads the model, as its MLmodel file names it."""
+    """`loader_module` is the module that loads the model, as its MLmodel file names it.
+
+    With an `engine` the path is that of the weights.
+    """
 
     model_path: Path
     interpreter: Interpreter
-    loader_module: str
+    loader_module: str = ""
+    engine: EngineStart | None = None
 
 
 class Preparation:
@@ -52,7 +59,7 @@ class Preparation:
         self,
         context: Context,
         record: DeploymentRecord,
-        spec: CustomModelSpec,
+        spec: CustomModelSpec | EngineModelSpec,
         journal: DeploymentJournal,
         creator_id: str,
     ) -> None:
@@ -84,6 +91,8 @@ class Preparation:
         Raises:
             StepFailed: a secret cannot be read.
         """
+        if isinstance(self._spec, EngineModelSpec):
+            return {}
         try:
             return await in_thread(self._context.secrets.variables, self._spec.environment_vars, self._creator_id)
         except SecretUnreadable as error:
@@ -93,9 +102,11 @@ class Preparation:
         journal = self._journal
         if journal.phase is DeploymentPhase.PENDING:
             await journal.advance(Trigger.RECONCILED, "Fetching the model.")
+        if isinstance(self._spec, EngineModelSpec):
+            return await self._prepare_engine(self._spec)
         require_hardware(self._spec.workload_type)
         await self.variables()  # what cannot be had need not wait for a build to fail
-        model_path = await self._fetch()
+        model_path = await self._fetch(self._spec)
         if journal.phase is DeploymentPhase.FETCHING:
             await journal.advance(Trigger.MODEL_FETCHED, "Building the environment.")
         spec = await read_environment(model_path)
@@ -111,15 +122,61 @@ class Preparation:
         interpreter = await interpreter_of(self._context, environment, self._creator_id)
         return Prepared(model_path, interpreter, loader)
 
-    async def _fetch(self) -> Path:
+    async def _prepare_engine(self, spec: EngineModelSpec) -> Prepared:
+        """The weights, and what the engine is started with; there is no environment to build."""
+        context, journal, model = self._context, self._journal, spec.model
+        files, tokenizer = await find_engine_files(context, spec, journal.log)
+        if journal.phase is DeploymentPhase.FETCHING:
+            await journal.advance(Trigger.MODEL_FETCHED, "Building the environment.")
+        if journal.phase is DeploymentPhase.BUILDING:
+            await journal.advance(Trigger.ENVIRONMENT_READY, "Starting replicas.")
+        engine = EngineStart(
+            engine=model.engine.value,
+            task=model.task.value,
+            tokenizer=tokenizer,
+            context=model.context,
+            slots=model.slots,
+            pooling=model.pooling,
+            chat_template=model.chat_template,
+        )
+        interpreter = Interpreter("engine", Path(sys.executable), await model_uid(context, self._creator_id))
+        return Prepared(files, interpreter, engine=engine)
+
+    async def _fetch(self, spec: CustomModelSpec) -> Path:
         """The folder of the model's files; asks the registry only when they are not here yet."""
         if self._model_path is not None and (self._model_path / "MLmodel").is_file():
             return self._model_path
-        path = await fetch_model(self._context, self._spec, self._journal.log)
+        path = await fetch_model(self._context, spec, self._journal.log)
         crash_point(CrashPoint.FETCH_DOWNLOADED)
         await in_thread(self._context.records.set_model_path, self._id, str(path))
         self._model_path = path
         return path
+
+
+async def find_engine_files(context: Context, spec: EngineModelSpec, log: BuildLog) -> tuple[Path, Path | None]:
+    """The weights and, where the engine needs it, the tokenizer; fetched when they are not here.
+
+    Raises:
+        StepFailed: they cannot be had.
+    """
+    model = spec.model
+    try:
+        with log.step(f"find weights {model.weights}"):
+            if model.weights.startswith(REGISTRY_SCHEME):
+                folder = await fetch_model(context, spec, log)
+                found = await asyncio.to_thread(weights.in_folder, folder, model.engine)
+            else:
+                found = await asyncio.to_thread(
+                    weights.find, model.weights, weights.KIND_OF[model.engine], context.data.weights, log.line
+                )
+            tokenizer = None
+            if model.tokenizer is not None:
+                tokenizer = await asyncio.to_thread(
+                    weights.find, model.tokenizer, weights.Kind.TOKENIZER, context.data.weights, log.line
+                )
+    except weights.WeightsError as error:
+        raise StepFailed(f"The model could not be fetched: {error}") from error
+    return found, tokenizer
 
 
 def require_hardware(kind: WorkloadType) -> None:
@@ -131,7 +188,7 @@ def require_hardware(kind: WorkloadType) -> None:
         raise StepFailed(f"Workload type {kind.value} needs an NVIDIA GPU, and this machine has none.")
 
 
-async def fetch_model(context: Context, spec: CustomModelSpec, log: BuildLog) -> Path:
+async def fetch_model(context: Context, spec: CustomModelSpec | EngineModelSpec, log: BuildLog) -> Path:
     """The folder of the model's files, downloaded when it is not here. The registry may be away for a while.
 
     Raises:

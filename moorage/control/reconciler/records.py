@@ -14,11 +14,11 @@ from moorage.api.configs import AutoCaptureOutput
 from moorage.api.endpoints import TelemetryConfig
 from moorage.api.rate_limits import CompiledLimit
 from moorage.api.routing import Principal
-from moorage.api.served_entities import EntitySpec, stored_spec
+from moorage.api.served_entities import EntityKind, EntitySpec, stored_spec
 from moorage.compute.base import ReplicaProcess
 from moorage.control.legacy import rows as legacy_rows
 from moorage.control.legacy.plan import Plan
-from moorage.control.legacy.rows import StagedModel, entity_of
+from moorage.control.legacy.rows import NO_ROOM, StagedModel, entity_of
 from moorage.control.lifecycle import DeploymentPhase, IllegalTransition, Trigger, advance
 from moorage.control.notification_texts import Outcome
 from moorage.control.notifications import Outbox
@@ -79,6 +79,7 @@ class EndpointRecord:
     gateway: AiGateway | None = None
     telemetry: TelemetryConfig | None = None
     staged: StagedModel | None = None
+    kind: EntityKind | None = None
 
     def plan(self) -> Plan | None:
         """What there should be of an endpoint that serves by stage, where that is something else than there is."""
@@ -89,7 +90,8 @@ class EndpointRecord:
         wanted = self.staged.plan(present, self.active.aliases)
         ids = {one.name: one.deployment_id for one in wanted.entities}
         same = ids == self.active.served and wanted.aliases == self.active.aliases
-        return None if same and wanted.config_update == self.config_update else wanted
+        told = wanted.config_update == self.config_update and self.staged.problem != NO_ROOM
+        return None if same and told else wanted
 
 
 class Records:
@@ -153,6 +155,7 @@ class Records:
                     limits_name_principals=any(one.principal for one in gateway_limits(row)),
                     gateway=AiGateway.model_validate(row.ai_gateway) if row.ai_gateway else None,
                     telemetry=TelemetryConfig.model_validate(row.telemetry_config) if row.telemetry_config else None,
+                    kind=EntityKind(row.kind) if row.kind else None,
                     staged=StagedModel.of(staged[row.id]) if row.id in staged else None,
                 )
             )

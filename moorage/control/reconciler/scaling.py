@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from moorage.api.workloads import CONCURRENCY_PER_REPLICA
+from moorage.api.workloads import replicas_for
 
 _REPORT_LASTS_SECONDS = 10.0  # a gateway that says nothing for so long has no requests, or is gone
 
@@ -23,11 +23,6 @@ class ScalingLimits:
     maximum: int
     idle_seconds: float
     down_seconds: float
-
-
-def replicas_for(concurrency: int) -> int:
-    """Replicas that give room for so many parallel requests."""
-    return -(-concurrency // CONCURRENCY_PER_REPLICA)
 
 
 @dataclass(slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from moorage.api.served_entities import EntityKind
 from moorage.control.lifecycle import DeploymentPhase
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
@@ -75,8 +76,10 @@ def find_by_id(session: Session, endpoint_id: str) -> Endpoint | None:
 
 
 def count_live(session: Session) -> int:
-    """How many endpoints are not being deleted."""
-    return session.scalar(select(func.count()).select_from(Endpoint).where(Endpoint.deleting.is_(False))) or 0
+    """How many endpoints are not being deleted, those of the catalogue's models left out."""
+    made = or_(Endpoint.kind.is_(None), Endpoint.kind != EntityKind.FOUNDATION_MODEL)
+    counted = select(func.count()).select_from(Endpoint).where(Endpoint.deleting.is_(False), made)
+    return session.scalar(counted) or 0
 
 
 def provisioned_concurrency(session: Session, *, but: str) -> int:
