@@ -5,7 +5,7 @@ Source: Databricks REST reference, serving endpoints, create and update a provis
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -30,6 +30,14 @@ class PtConfig(WireInput):
     served_entities: Annotated[tuple[PtServedModel, ...], Field(min_length=1)]
     traffic_config: TrafficConfigInput | None = None
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The same as a configuration of other endpoints has it. A model of the catalogue has one version."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        for entity in document["served_entities"]:
+            entity.setdefault("entity_version", "1")
+        return document
+
 
 class CreatePtEndpoint(WireInput):
     name: EndpointName
@@ -47,7 +55,11 @@ class UpdatePtConfig(WireInput):
 
 
 class ModelOptimizationInfo(WireOutput):
-    """Whether a registered model can be served with provisioned throughput; `message` says why not."""
+    """Whether a model can be served with provisioned throughput, and in which steps of tokens per second or of model
+    units; `message` says why not."""
 
     optimizable: bool
-    message: str
+    message: str | None = None
+    model_type: str | None = None
+    throughput_chunk_size: int | None = None
+    model_unit_chunk_size: int | None = None

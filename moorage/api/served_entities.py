@@ -359,7 +359,7 @@ class ServedModelOutput(_ServedOutput):
     @classmethod
     def mirror(cls, entity: ServedEntityOutput) -> ServedModelOutput | None:
         """A served custom model in the older list; what is none is not in it."""
-        if entity.entity_name is None or entity.entity_version is None:
+        if entity.entity_name is None or entity.entity_version is None or entity.workload_type is None:
             return None
         return cls(**entity.model_dump(), model_name=entity.entity_name, model_version=entity.entity_version)
 

@@ -45,6 +45,7 @@ from moorage.control.secrets import SecretService
 from moorage.control.store.identity import ensure_workspace_id
 from moorage.control.surface import Surface, install_error_handlers
 from moorage.control.tables import TablesService
+from moorage.control.throughput import ThroughputModels
 from moorage.control.token_management import TokenManagement
 from moorage.control.tokens import TokenService
 from moorage.identity.ids import new_workspace_id
@@ -98,6 +99,7 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app.state.stage_watcher = StageWatcher(deps.sessions, deps.registry, deps.notifier.endpoint_changed, deps.clock)
     app.state.legacy = LegacyService(deps, app.state.stage_watcher, app.state.metrics)
     app.include_router(legacy.router)
+    app.state.throughput = ThroughputModels(deps.registry, deps.data.catalogue)
     app.state.tables = TablesService(deps)
     app.include_router(tables.router)
     app.state.audit_log = AuditLog(deps.sessions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from moorage.api.ai_gateway import AiGateway
 from moorage.api.configs import AutoCaptureChange, AutoCaptureOutput, ServedInput, TrafficConfig
 from moorage.api.endpoints import ConfigUpdate, language_model_feature
-from moorage.api.errors import InvalidParameterValue, NotImplementedHere
+from moorage.api.errors import InvalidParameterValue
 from moorage.api.routing import Principal
 from moorage.api.served_entities import (
     CustomModelSpec,
+    EngineModelSpec,
     EntityKind,
     EntitySpec,
     ExternalModelSpec,
@@ -23,14 +24,17 @@ from moorage.api.served_entities import (
 from moorage.api.workloads import MOST_CONCURRENCY
 from moorage.control import endpoint_views as views
 from moorage.control.captures import require_separate_tables
+from moorage.control.dependencies import ControlDependencies
 from moorage.control.endpoint_rows import change_event
 from moorage.control.endpoint_views import EndpointRows
 from moorage.control.external_models import is_unchanged
 from moorage.control.lifecycle import DeploymentPhase, Trigger, advance
 from moorage.control.notification_texts import Outcome
 from moorage.control.notifications import Outbox
+from moorage.control.registry_access import require_readable
 from moorage.control.store import endpoints as store
 from moorage.control.store.models import Config, Deployment, Endpoint
+from moorage.control.throughput import CATALOG_PREFIX, ThroughputModels
 from moorage.encryption import Encryption
 from moorage.identity.ids import new_object_id
 from moorage.registry.client import ModelRegistry
@@ -54,10 +58,21 @@ class Wanted:
     auto_capture: AutoCaptureOutput | None
 
     @classmethod
-    def of(cls, given: ServedInput, auto_capture: AutoCaptureOutput | None, seal: Callable[[str], str]) -> Wanted:
-        """What a request asks for. `seal` makes what may be stored of a credential's text."""
+    def of(
+        cls,
+        given: ServedInput,
+        auto_capture: AutoCaptureOutput | None,
+        seal: Callable[[str], str],
+        engines: Sequence[EngineModelSpec],
+    ) -> Wanted:
+        """What a request asks for.
+
+        `seal` makes what may be stored of a credential's text; `engines` are the specs of `engine_models`.
+        """
         external = given.kind is EntityKind.EXTERNAL_MODEL
-        specs = [ExternalModelSpec.of(one, seal) if external else CustomModelSpec.of(one) for one in given.entities]
+        specs: Sequence[EntitySpec] = engines or [
+            ExternalModelSpec.of(one, seal) if external else CustomModelSpec.of(one) for one in given.entities
+        ]
         return cls(tuple(specs), given.traffic, auto_capture)
 
     @classmethod
@@ -73,19 +88,29 @@ class Wanted:
 
     @property
     def kind(self) -> EntityKind:
+        if any(isinstance(spec, EngineModelSpec) for spec in self.specs):
+            return EntityKind.PROVISIONED_THROUGHPUT
         return EntityKind.EXTERNAL_MODEL if self.external else EntityKind.CUSTOM_MODEL
 
 
-def require_supported(kind: EntityKind) -> None:
-    """
+def engine_models(
+    deps: ControlDependencies, caller: Principal, given: ServedInput, where: str
+) -> list[EngineModelSpec]:
+    """The specs of entities with provisioned throughput, none where there are none. Calls the registry.
+
     Raises:
-        NotImplementedHere: a kind of served entity that this server cannot deploy.
+        PermissionDenied: the caller may not read a model.
+        ResourceDoesNotExist, InvalidParameterValue, TemporarilyUnavailable: as `ThroughputModels.spec`.
     """
-    if kind is EntityKind.PROVISIONED_THROUGHPUT:
-        raise NotImplementedHere(
-            "Provisioned throughput is not supported by this version of Moorage; serve a registered custom model "
-            "instead"
-        )
+    if given.kind is not EntityKind.PROVISIONED_THROUGHPUT:
+        return []
+    names = [one.entity_name for one in given.entities if one.entity_name]
+    require_readable(deps.sessions, caller, [one for one in names if not one.startswith(CATALOG_PREFIX)])
+    models = ThroughputModels(deps.registry, deps.data.catalogue)
+    specs = [models.spec(one, f"{where}[{number}]") for number, one in enumerate(given.entities)]
+    if len({spec.task for spec in specs}) > 1:
+        raise InvalidParameterValue(f"Invalid value for '{where}': all models of an endpoint must have the same task")
+    return specs
 
 
 def require_same_kind(endpoint: Endpoint, given: ServedInput) -> None:
@@ -122,12 +147,17 @@ def require_gateway_fits(
         )
 
 
-def registered_models(specs: Iterable[EntitySpec]) -> list[CustomModelSpec]:
+def registered_models(specs: Iterable[EntitySpec]) -> list[CustomModelSpec | EngineModelSpec]:
     """Those that come from the registry."""
-    return [spec for spec in specs if isinstance(spec, CustomModelSpec)]
+    return [
+        spec
+        for spec in specs
+        if isinstance(spec, CustomModelSpec)
+        or (isinstance(spec, EngineModelSpec) and not spec.entity_name.startswith(CATALOG_PREFIX))
+    ]
 
 
-def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec]) -> None:
+def require_models(registry: ModelRegistry, specs: Iterable[CustomModelSpec | EngineModelSpec]) -> None:
     """Look every model up, each once. Calls the registry: not for use inside a transaction that writes.
 
     Raises:
@@ -294,7 +324,7 @@ def _new_deployment(endpoint: Endpoint, spec: EntitySpec, creator: str, creation
         spec=spec.model_dump(mode="json", exclude_none=True),
         creator=creator,
         creation_timestamp=creation_timestamp,
-        phase=DeploymentPhase.PENDING if isinstance(spec, CustomModelSpec) else DeploymentPhase.READY,
+        phase=DeploymentPhase.READY if isinstance(spec, ExternalModelSpec) else DeploymentPhase.PENDING,
         message="",
         trigger=Trigger.CONFIG_ACCEPTED,
         failures=0,

@@ -15,7 +15,7 @@ from moorage.api.endpoint_changes import RollbackConfig
 from moorage.api.endpoints import ConfigUpdate, EndpointDetail, PermissionLevel
 from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist
 from moorage.api.routing import Principal
-from moorage.api.served_entities import EntityKind
+from moorage.api.served_entities import EngineModelSpec, EntityKind
 from moorage.control import configurations
 from moorage.control import endpoint_views as views
 from moorage.control.configurations import Wanted
@@ -69,16 +69,18 @@ class EndpointUpdates:
                 or the workspace has no room for the concurrency.
             PermissionDenied: a variable or a credential refers to a secret that the caller, or the endpoint's
                 creator, may not read.
-            NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
+        engines: list[EngineModelSpec] | None = None
 
         def wanted(_: Session, rows: EndpointRows) -> Wanted:
+            nonlocal engines
             configurations.require_same_kind(rows.endpoint, request)
-            configurations.require_supported(request.kind)
+            if engines is None:  # looked up before anything is written
+                engines = configurations.engine_models(self.deps, caller, request, "served_entities")
             require_allowed_addresses(self.deps.settings, request.entities, "served_entities")
             capture = configurations.auto_capture_after(rows, request.auto_capture_config)
-            return Wanted.of(request, capture, sealing(self.deps.encryption, rows.endpoint.id))
+            return Wanted.of(request, capture, sealing(self.deps.encryption, rows.endpoint.id), engines)
 
         return self._replace(caller, name, wanted, f"accepted from {caller.user_name}")
 

@@ -45,6 +45,7 @@ from moorage.api.served_entities import (
     stored_spec,
 )
 from moorage.control.dependencies import Site
+from moorage.control.legacy.plan import Progress
 from moorage.control.lifecycle import DeploymentPhase, wire_state
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
@@ -74,10 +75,18 @@ class EndpointRows:
 
 
 def readiness(rows: EndpointRows) -> Readiness:
-    """READY when every served entity of the active configuration is, and the endpoint is not stopped."""
+    """READY when every served entity of the active configuration is, and the endpoint is not stopped.
+
+    Where a model is served by stage, a version that comes is in the active configuration beside those that serve: one
+    that is up is enough, as it is for the older API.
+    """
     if rows.active is None or rows.endpoint.stopped:
         return Readiness.NOT_READY
-    ready = all(deployment.phase == DeploymentPhase.READY for deployment in rows.served(rows.active))
+    phases = [DeploymentPhase(deployment.phase) for deployment in rows.served(rows.active)]
+    if rows.legacy is not None:
+        ready = any(Progress.of(phase) is Progress.UP for phase in phases)
+    else:
+        ready = all(phase is DeploymentPhase.READY for phase in phases)
     return Readiness.READY if ready else Readiness.NOT_READY
 
 

@@ -79,14 +79,12 @@ class EndpointService:
                 not exist, a provider's address or a feature of the AI Gateway is not to be had, or the workspace
                 has no room for another endpoint or for its concurrency.
             PermissionDenied: a variable or a credential refers to a secret that the caller may not read.
-            NotImplementedHere: a kind of served entity that this server cannot deploy.
             TemporarilyUnavailable: the registry does not answer.
         """
         require_enforceable(self.deps.settings, request.rate_limits or ())
         require_enforceable(self.deps.settings, (request.ai_gateway and request.ai_gateway.rate_limits) or ())
         require_guardrails(self.deps.settings, request.ai_gateway)
         if request.config is not None:
-            configurations.require_supported(request.config.kind)
             require_allowed_addresses(self.deps.settings, request.config.entities, "config.served_entities")
         with reading(self.deps.sessions) as session:
             if store.find(session, request.name) is not None:
@@ -97,7 +95,8 @@ class EndpointService:
         if request.config is not None:
             given = request.config.auto_capture_config
             capture = AutoCaptureOutput.of(given, request.name) if given else None
-            wanted = Wanted.of(request.config, capture, sealing(self.deps.encryption, endpoint.id))
+            engines = configurations.engine_models(self.deps, caller, request.config, "config.served_entities")
+            wanted = Wanted.of(request.config, capture, sealing(self.deps.encryption, endpoint.id), engines)
             configurations.require_gateway_fits(request.name, request.ai_gateway, capture, len(wanted.specs))
             models = configurations.registered_models(wanted.specs)
             require_readable(self.deps.sessions, caller, [spec.entity_name for spec in models])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
+import yaml
 
 from moorage.api.errors import (
     InternalError,
@@ -36,6 +37,7 @@ _READY = "READY"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _VERSIONS_AT_ONCE = 1000
 _MODELS_AT_ONCE = 20
+_MOST_FILES = 2000
 _MODEL_FILE = "MLmodel"
 # A request of a user waits for these, so MLflow's own minutes of patience are too much.
 _HTTP_LIMITS = {
@@ -81,6 +83,14 @@ class ModelVersion:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """What a version consists of: its MLmodel document, and the paths of its files."""
+
+    document: Mapping[str, Any]
+    paths: tuple[str, ...]
+
+
 class ModelRegistry(Protocol):
     """What serving needs of a registry. Names are `model` or `catalog.schema.model`."""
 
@@ -116,6 +126,10 @@ class ModelRegistry(Protocol):
         Raises:
             TemporarilyUnavailable: the registry does not answer.
         """
+        ...
+
+    def files(self, name: str, version: str) -> ModelFiles:
+        """What a version consists of, without its large files; raises as `download`."""
         ...
 
     def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
@@ -195,6 +209,31 @@ class MlflowRegistry:
                 token = page.token
                 if not token:
                     return changed
+
+    def files(self, name: str, version: str) -> ModelFiles:
+        with self._failures_of(name, version), tempfile.TemporaryDirectory() as folder:
+            uri = self._client().get_model_version_download_uri(name, version)
+            registry = load_mlflow().store.artifact.artifact_repository_registry
+            repository = registry.get_artifact_repository(uri)
+            paths: list[str] = []
+            folders: list[str | None] = [None]
+            while folders and len(paths) < _MOST_FILES:
+                for one in repository.list_artifacts(folders.pop()):
+                    if one.is_dir:
+                        folders.append(one.path)
+                    else:
+                        paths.append(one.path)
+            if _MODEL_FILE not in paths:
+                raise InvalidParameterValue(
+                    f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
+                    "register the folder that an MLflow flavor's log_model wrote"
+                )
+            text = Path(repository.download_artifacts(_MODEL_FILE, folder)).read_text("utf-8", "replace")
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidParameterValue(f"The {_MODEL_FILE} of version {version} of '{name}' is damaged") from error
+        return ModelFiles(document if isinstance(document, dict) else {}, tuple(paths))
 
     def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
         with self._failures_of(name, version), warnings.catch_warnings():

@@ -8,6 +8,12 @@ is the gateway's; an answer carries the number of its request. Payloads:
     RESPONSE  status u16, batch size u16, queue time u32, predict time u32 (microseconds), JSON body
     CANCEL    empty: nobody waits for the stream's answer any more
     HELLO     empty; the answer is a HELLO with the replica's identity as JSON
+    DATA      one JSON document of an answer that comes in pieces; its RESPONSE follows the last one, with an empty
+              body where all went well
+    CREDIT    u32: so many bytes of DATA have been taken in
+
+An answer comes in pieces where the REQUEST has the flag for it. A replica sends no further DATA while
+`STREAM_WINDOW_BYTES` of it or more are out for which it had no CREDIT.
 """
 
 from __future__ import annotations
@@ -19,16 +25,22 @@ REQUEST = 1
 RESPONSE = 2
 CANCEL = 3
 HELLO = 4
+DATA = 5
+CREDIT = 6
 
 FLAG_STACK_TRACE = 1  # the caller may see the traceback of the model's own exception
 FLAG_TRACEPARENT = 2  # the request belongs to a trace
+FLAG_STREAM = 4  # the answer is to come in pieces
 TRACEPARENT_BYTES = 55
+
+STREAM_WINDOW_BYTES = 256 * 1024
 
 MAX_PAYLOAD_BYTES = 1 << 30
 
 _HEADER = struct.Struct("<IBI")
 _REQUEST = struct.Struct("<BHHI")
 _RESPONSE = struct.Struct("<HHII")
+_CREDIT = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size
 
 Frame = Tuple[int, int, bytes]
@@ -124,6 +136,24 @@ def decode_response(payload: bytes) -> Tuple[ResponseHead, bytes]:
     except struct.error as error:
         raise FrameError(str(error)) from error
     return head, payload[_RESPONSE.size :]
+
+
+def encode_credit(stream: int, size: int) -> bytes:
+    """A CREDIT frame for `size` bytes, which are fewer than 2**32."""
+    return encode(CREDIT, stream, _CREDIT.pack(size))
+
+
+def decode_credit(payload: bytes) -> int:
+    """The bytes of a CREDIT's payload.
+
+    Raises:
+        FrameError: the payload is no number.
+    """
+    try:
+        (size,) = _CREDIT.unpack(payload)
+    except struct.error as error:
+        raise FrameError(str(error)) from error
+    return int(size)
 
 
 class Decoder:

@@ -9,12 +9,13 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from io import StringIO
+from typing import Any, Callable, Dict, Generator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import codec
-from .answers import Answer, error_answer, failure
+from .answers import UNEXPECTED_ERROR, Answer, error_answer, failure
 from .process import log
 
 ROW_WISE_FLAVORS = {
@@ -37,6 +38,11 @@ _NEEDS_COLUMN_NAMES = {"ColumnTransformer", "FunctionTransformer"}
 _SAMPLE_ROWS = 3
 
 
+CANNOT_STREAM = (
+    "The model does not support streaming: it has no predict_stream method. Send the request without 'stream'."
+)
+
+
 @dataclass
 class FastPath:
     """How one kind of model is called without MLflow's parser: decode, predict a batch, cut it up.
@@ -47,6 +53,19 @@ class FastPath:
     name: str
     decode: Callable[[Dict[str, Any]], Optional[Tuple[Any, int]]]
     predict: Callable[[List[Any], Any], Any]
+
+
+class _Reader:
+    """Stands for the model where MLflow's code reads a request, and keeps what the model would be called with."""
+
+    def __init__(self, metadata: Any) -> None:
+        self.metadata = metadata
+        self.data: Any = None
+        self.params: Any = None
+
+    def predict(self, data: Any, params: Any = None) -> List[Any]:
+        self.data, self.params = data, params
+        return []
 
 
 class ServedModel:
@@ -74,12 +93,13 @@ class ServedModel:
         flavor = self.pyfunc.metadata.flavors.get("python_function", {})
         self.loader_module = str(flavor.get("loader_module", ""))
         self.row_wise = batching == "on" or (batching == "auto" and self.loader_module in ROW_WISE_FLAVORS)
+        self.streams = getattr(self.pyfunc, "_predict_stream_fn", None) is not None
         self.fast_path = self._choose_fast_path()
 
     @property
     def batches(self) -> bool:
-        """Whether requests to this model may be predicted together."""
-        return self.row_wise and self.fast_path is not None
+        """Whether requests to this model may be predicted together; not where an answer may take long to end."""
+        return self.row_wise and self.fast_path is not None and not self.streams
 
     def input_example(self) -> Optional[bytes]:
         """The serving payload of the logged input example, when the model has one."""
@@ -143,6 +163,58 @@ class ServedModel:
         text = codec.without_special_floats(result.response) if self.strict_json else result.response
         return Answer(200, text.encode())
 
+    def stream_one(
+        self, body: bytes, content_type: str, request_id: str, with_stack_trace: bool
+    ) -> Generator[bytes, None, Answer]:
+        """One JSON document for each object that the model's `predict_stream` yields.
+
+        It reads the request as MLflow's scoring server does. What it returns in the end is the error answer, or an
+        empty one of status 200. Never raises: every failure is an answer. Closing it closes the model's generator.
+        """
+        if not self.streams:
+            return error_answer(400, "BAD_REQUEST", CANNOT_STREAM)
+        objects: Any = None
+        try:
+            asked = _Reader(self.pyfunc.metadata)
+            result = self._scoring_server.invocations(
+                body, content_type or "application/json", asked, self.input_schema
+            )
+            if result.status != 200:
+                return error_answer(result.status, "BAD_REQUEST", result.response)
+            objects = self._objects(asked)
+            for one in objects:
+                yield self._document(one)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  a model may also call sys.exit
+            return failure(error, request_id, with_stack_trace)
+        finally:
+            if objects is not None:
+                _close(objects, request_id)
+        return Answer(200, b"")
+
+    def _objects(self, asked: _Reader) -> Generator[Any, None, None]:
+        """What the model yields. Its exceptions become what MLflow's scoring server makes of them."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+        objects: Any = None
+        try:
+            objects = self.pyfunc.predict_stream(asked.data, params=asked.params)
+            yield from objects
+        except MlflowException as error:
+            error.message = f"Failed to predict data '{asked.data}'. \nError: {error.message}"
+            raise
+        except Exception as error:
+            trace = traceback.format_exc()
+            raise MlflowException(UNEXPECTED_ERROR, error_code=BAD_REQUEST, stack_trace=trace) from error
+
+    def _document(self, output: Any) -> bytes:
+        text = StringIO()
+        self._scoring_server.unwrapped_predictions_to_json(output, text)
+        value = text.getvalue()
+        return (codec.without_special_floats(value) if self.strict_json else value).encode()
+
     def _encode(self, output: Any) -> bytes:
         """The answer's JSON; the common outputs by the fast encoder, others by MLflow's own."""
         try:
@@ -151,8 +223,6 @@ class ServedModel:
             body = None
         if body is not None:
             return body
-        from io import StringIO
-
         text = StringIO()
         self._scoring_server.predictions_to_json(output, text)
         value = text.getvalue()
@@ -347,6 +417,13 @@ class ServedModel:
         data = {key: value for key, value in document.items() if key in codec._FORMATS}
         parsed = self._scoring_server.infer_and_parse_data(data, self.input_schema)
         return self.pyfunc.predict(parsed)
+
+
+def _close(objects: Generator[Any, None, None], request_id: str) -> None:
+    try:
+        objects.close()
+    except BaseException:  # noqa: BLE001  what a model does when it is told to stop is its own affair
+        log("WARNING", f"request {request_id}: the model failed when it was stopped:\n{traceback.format_exc()}")
 
 
 def _takes_arrays(estimator: Any, names: List[str]) -> bool:

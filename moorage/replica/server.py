@@ -1,7 +1,8 @@
 """The replica's loop: read requests, predict what waits, write answers.
 
 A model that batches is called on the one thread that also reads and writes: no hand-over, and whatever came in
-while it was busy is the next batch. Other models are called by a few worker threads, one request each.
+while it was busy is the next batch. Other models are called by a few worker threads, one request each; a thread that
+makes an answer in pieces waits when its reader is slow, and stops when nobody reads any more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Tuple
 
 from . import frames
 from .answers import Answer
@@ -59,7 +60,7 @@ class Connection:
 class Request:
     """A request on its way through the replica."""
 
-    __slots__ = ("arrived", "body", "canceled", "connection", "deadline", "decoded", "head", "stream")
+    __slots__ = ("arrived", "body", "canceled", "connection", "deadline", "decoded", "head", "out", "stream")
 
     def __init__(self, connection: Connection, stream: int, payload: bytes, now: float) -> None:
         self.connection = connection
@@ -68,6 +69,7 @@ class Request:
         self.arrived = now
         self.deadline = now + self.head.deadline_ms / 1000 if self.head.deadline_ms else None
         self.canceled = False
+        self.out = 0  # bytes of its stream that the gateway has not taken in
         self.decoded: Optional[Tuple[Any, int, Any]] = None
 
 
@@ -100,8 +102,9 @@ class ReplicaServer:
         self._connections: Dict[int, Connection] = {}
         self._queue: Deque[Request] = deque()
         self._stopping = False
-        self._done: Deque[Tuple[Request, bytes]] = deque()
+        self._done: Deque[Tuple[Request, bytes, bool]] = deque()  # whether a frame is the last of its answer
         self._work = threading.Condition()
+        self._credit = threading.Condition()
         self._in_work = 0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -178,8 +181,11 @@ class ReplicaServer:
             return
         touched = set()
         while self._done:
-            request, frame = self._done.popleft()
-            self._answer(request, frame)
+            request, frame, last = self._done.popleft()
+            if last:
+                self._answer(request, frame)
+            elif request.connection.open and not request.canceled:
+                request.connection.unsent.append(memoryview(frame))
             touched.add(request.connection)
         for connection in touched:
             self._flush(connection)
@@ -217,7 +223,13 @@ class ReplicaServer:
         elif kind == frames.CANCEL:
             canceled = connection.waiting.get(stream)
             if canceled is not None:
-                canceled.canceled = True
+                self._cancel([canceled])
+        elif kind == frames.CREDIT:
+            size, reading = frames.decode_credit(payload), connection.waiting.get(stream)
+            if reading is not None:
+                with self._credit:
+                    reading.out -= size
+                    self._credit.notify_all()
         elif kind == frames.HELLO:
             connection.unsent.append(memoryview(frames.encode(frames.HELLO, stream, self._identity)))
             self._flush(connection)
@@ -231,9 +243,14 @@ class ReplicaServer:
         self._selector.unregister(connection.sock)
         self._connections.pop(connection.sock.fileno(), None)
         connection.sock.close()
-        for request in list(connection.waiting.values()):  # a worker may be taking one out
-            request.canceled = True
+        self._cancel(list(connection.waiting.values()))  # a worker may be taking one out
         connection.unsent.clear()
+
+    def _cancel(self, requests: List[Request]) -> None:
+        with self._credit:
+            for request in requests:
+                request.canceled = True
+            self._credit.notify_all()
 
     def _answer(self, request: Request, frame: bytes) -> None:
         connection = request.connection
@@ -281,7 +298,8 @@ class ReplicaServer:
             request = self._queue.popleft()
             if self._given_up(request):
                 continue
-            if request.decoded is None and request.head.content_type in _PLAIN_JSON:
+            ordinary = request.head.content_type in _PLAIN_JSON and not request.head.flags & frames.FLAG_STREAM
+            if request.decoded is None and ordinary:
                 request.decoded = self._model.decode(request.body)
             if request.decoded is None:
                 alone = request
@@ -341,20 +359,51 @@ class ReplicaServer:
             self._flush(request.connection)
 
     def _frame_of(self, request: Request) -> bytes:
-        """The answer frame of one request, by MLflow's own path."""
+        """The answer frame of one request, by MLflow's own path; the last one where it comes in pieces."""
         began = time.monotonic()
         head = request.head
+        with_stack_trace = bool(head.flags & frames.FLAG_STACK_TRACE)
         try:
             with continued(head.traceparent):
-                answer = self._model.predict_one(
-                    request.body, head.content_type, head.request_id, bool(head.flags & frames.FLAG_STACK_TRACE)
-                )
+                if head.flags & frames.FLAG_STREAM:
+                    pieces = self._model.stream_one(
+                        request.body, head.content_type, head.request_id, with_stack_trace
+                    )
+                    answer = self._pass_on(request, pieces)
+                else:
+                    answer = self._model.predict_one(
+                        request.body, head.content_type, head.request_id, with_stack_trace
+                    )
         except Exception:  # noqa: BLE001  a defect of ours must not end the replica
             log("ERROR", f"request {head.request_id}: {traceback.format_exc()}")
             answer = Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"The replica failed."}')
         queue_us = int((began - request.arrived) * 1e6)
         predict_us = int((time.monotonic() - began) * 1e6)
         return frames.encode_response(request.stream, answer.status, 1, queue_us, predict_us, answer.body)
+
+    def _pass_on(self, request: Request, pieces: Generator[bytes, None, Answer]) -> Answer:
+        """Send each piece when its reader has taken in enough of those before. How the stream ended."""
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            with self._credit:
+                while request.out >= frames.STREAM_WINDOW_BYTES and not request.canceled:
+                    self._credit.wait()
+                request.out += len(piece)
+            if request.canceled:
+                pieces.close()
+                return Answer(200, b"")  # which nobody waits for
+            self._done.append((request, frames.encode(frames.DATA, request.stream, piece), False))
+            self._wake()
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:  # the loop has been woken and not yet looked
+            pass
 
     def _worker(self) -> None:
         while True:
@@ -365,11 +414,8 @@ class ReplicaServer:
                 self._in_work += 1
             try:
                 if not self._given_up(request):
-                    self._done.append((request, self._frame_of(request)))
+                    self._done.append((request, self._frame_of(request), True))
             finally:
                 with self._work:
                     self._in_work -= 1
-                try:
-                    os.write(self._wake_write, b"\0")
-                except BlockingIOError:  # the loop has been woken and not yet looked
-                    pass
+                self._wake()

@@ -57,10 +57,10 @@ def test_an_unknown_endpoint_is_not_found(workspace: WorkspaceClient) -> None:
         document(workspace, "nobody")
 
 
-def test_provisioned_throughput_is_not_implemented(workspace: WorkspaceClient) -> None:
-    with pytest.raises(sdk_errors.NotImplemented, match="Foundation models"):
+def test_provisioned_throughput_of_a_model_that_is_not_there(workspace: WorkspaceClient) -> None:
+    with pytest.raises(sdk_errors.NotFound, match=r"main\.llm\.llama"):
         workspace.serving_endpoints.create_provisioned_throughput_endpoint("llama", PT_CONFIG)
-    with pytest.raises(sdk_errors.NotImplemented, match="Foundation models"):
+    with pytest.raises(sdk_errors.NotFound, match="'llama'"):
         workspace.serving_endpoints.update_provisioned_throughput_endpoint_config("llama", PT_CONFIG)
 
 

@@ -25,7 +25,7 @@ from moorage.control.store.models import Config, Deployment, Endpoint, User
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
 from moorage.encryption import Encryption
-from moorage.registry.client import ModelVersion
+from moorage.registry.client import ModelFiles, ModelVersion
 from moorage.settings import Settings
 from moorage.telemetry.usage import Reading, UsageSampler
 
@@ -42,6 +42,7 @@ class FakeRegistry:
 
     versions: dict[tuple[str, str], ModelVersion] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
+    contents: dict[str, ModelFiles] = field(default_factory=dict)
     failure: Exception | None = None
 
     def add(self, name: str, version: str, status: str = "READY", stage: str = "") -> None:
@@ -69,6 +70,9 @@ class FakeRegistry:
         if self.failure is not None:
             raise self.failure
         return {name: when for name, when in self.changes.items() if when >= timestamp}
+
+    def files(self, name: str, version: str) -> ModelFiles:
+        return self.contents.get(name, ModelFiles({"flavors": {"python_function": {}, "sklearn": {}}}, ("MLmodel",)))
 
     def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
         moved = self.model_version(name, version)

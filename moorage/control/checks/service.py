@@ -64,13 +64,14 @@ class ModelChecks:
         """Accept a check; it begins at once unless others run.
 
         Raises:
-            ResourceDoesNotExist, InvalidParameterValue, PermissionDenied, NotImplementedHere, TemporarilyUnavailable:
+            ResourceDoesNotExist, InvalidParameterValue, PermissionDenied, TemporarilyUnavailable:
                 as for a new endpoint that serves this.
             RequestLimitExceeded: too many checks wait.
         """
         if request.external_model is not None:
             raise InvalidParameterValue("'external_model' cannot be checked: a model check is of a registered model")
-        configurations.require_supported(request.kind)
+        if request.provisions_throughput:
+            raise InvalidParameterValue("A model with provisioned throughput has no environment to be checked")
         spec = CustomModelSpec.of(request)
         await in_thread(self._context.secrets.require, [spec], caller)
         await in_thread(configurations.require_models, self._context.registry, [spec])

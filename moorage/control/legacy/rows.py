@@ -78,12 +78,15 @@ def write(
         return False
     if legacy.problem == NO_ROOM:
         legacy.problem = ""
+    before = store.config(session, endpoint.id, endpoint.active_version or 0)
+    made_for = {one["deployment_id"]: one["compute"] for one in before.body["served_entities"]} if before else {}
     entities = []
     for one in wanted.entities:
         deployment_id = one.deployment_id
         if deployment_id is None:
             deployment_id = new_object_id()
             config = served.compute[Stage((served.stages or {})[one.version])]
+            made_for[deployment_id] = config.model_dump(mode="json")
             spec = specs[one.name]
             session.add(
                 Deployment(
@@ -100,7 +103,7 @@ def write(
                     max_concurrency=spec.concurrency.maximum,
                 )
             )
-        entities.append({"name": one.name, "deployment_id": deployment_id})
+        entities.append({"name": one.name, "deployment_id": deployment_id, "compute": made_for[deployment_id]})
     routes = (Route.to(wanted.drawn, 100),) if wanted.drawn is not None else ()
     body = {
         "served_entities": entities,

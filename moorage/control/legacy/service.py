@@ -287,10 +287,13 @@ class LegacyService:
             TemporarilyUnavailable: the registry does not answer.
         """
         name = request.name
-        present = self.deps.registry.model_version(name, request.version)
-        production = _PRODUCTION in (request.stage.casefold(), present.stage.casefold())
         with reading(self.deps.sessions) as session:
-            level = self._require(session, caller, name, _MANAGES[Stage.PRODUCTION if production else Stage.STAGING])
+            level = self._require(session, caller, name, _MANAGES[Stage.STAGING])
+        # Asked only now: who lacks the right need not know which versions there are.
+        present = self.deps.registry.model_version(name, request.version)
+        if _PRODUCTION in (request.stage.casefold(), present.stage.casefold()):
+            with reading(self.deps.sessions) as session:
+                level = self._require(session, caller, name, _MANAGES[Stage.PRODUCTION])
         moved = self.deps.registry.transition_stage(
             name, request.version, request.stage, request.archive_existing_versions
         )

@@ -34,11 +34,15 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A registered model with what serves it now, and what is planned for it."""
+    """A registered model with what serves it now, and what is planned for it.
+
+    By the name of a served entity, `made_for` has the compute configuration that it was made for.
+    """
 
     endpoint: Endpoint
     staged: StagedModel
     deployments: Mapping[str, Deployment]
+    made_for: Mapping[str, ComputeConfig]
     present: Mapping[str, Entity]
     aliases: Mapping[str, str]
     plan: Plan
@@ -49,11 +53,13 @@ class ServedModel:
         served = rows.served(rows.active) if rows.active else []
         present = [entity_of(one.id, stored_spec(one.spec), DeploymentPhase(one.phase)) for one in served]
         aliases = rows.active.body.get("aliases", {}) if rows.active else {}
+        entities = rows.active.body["served_entities"] if rows.active else []
         staged = StagedModel.of(row)
         return cls(
             endpoint,
             staged,
             {one.served_name: one for one in served},
+            {one["name"]: ComputeConfig.model_validate(one["compute"]) for one in entities},
             {one.name: one for one in present},
             aliases,
             staged.plan(present, aliases),
@@ -158,15 +164,10 @@ class ServedModel:
     def _config(self, entity: Entity, stage: Stage) -> ComputeConfig:
         """The stage's, or the one before it that the entity still runs with."""
         asked = self.staged.compute[stage]
-        deployment = self.deployments.get(entity.name)
-        if deployment is None or entity.workload == asked.workload_spec:
+        made_for = self.made_for.get(entity.name)
+        if made_for is None or entity.workload == asked.workload_spec:
             return asked
-        return ComputeConfig(
-            stage=stage,
-            creation_timestamp=deployment.creation_timestamp,
-            user_id=deployment.creator,
-            workload_spec=entity.workload,
-        )
+        return made_for.model_copy(update={"stage": stage})
 
     def _message(self, entity: Entity) -> str:
         if entity.progress is Progress.UP:

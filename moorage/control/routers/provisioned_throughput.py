@@ -1,59 +1,72 @@
-"""Foundation models with provisioned throughput: understood, and not deployed by this server yet.
+"""Foundation models with provisioned throughput.
 
 Source: Databricks REST reference, serving endpoints; Databricks documentation, provisioned throughput.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Request
+from pydantic import ValidationError
 
-from moorage.api.errors import NotImplementedHere
+from moorage.api.configs import ConfigInput, UpdateConfig
+from moorage.api.endpoints import CreateEndpoint, EndpointDetail
 from moorage.api.provisioned_throughput import CreatePtEndpoint, ModelOptimizationInfo, UpdatePtConfig
 from moorage.api.served_entities import EntityName, EntityVersion
+from moorage.api.validation import error_from
 from moorage.control.dependencies import Caller
-from moorage.registry.client import ModelRegistry
+from moorage.control.endpoint_updates import EndpointUpdates
+from moorage.control.endpoints import EndpointService
+from moorage.control.registry_access import require_readable
+from moorage.control.throughput import CATALOG_PREFIX, ThroughputModels
 
 router = APIRouter(prefix="/api/2.0/serving-endpoints", tags=["serving-endpoints"])
 
-_CUSTOM_MODEL = (
-    "The model is served as a custom model with provisioned concurrency; this version of Moorage has no "
-    "provisioned throughput for it"
-)
+
+def _endpoints(request: Request) -> EndpointService:
+    return cast(EndpointService, request.app.state.endpoints)
 
 
-def _registry(request: Request) -> ModelRegistry:
-    return cast(ModelRegistry, request.app.state.registry)
+def _updates(request: Request) -> EndpointUpdates:
+    return cast(EndpointUpdates, request.app.state.endpoint_updates)
 
 
-@router.post("/pt")
-def create_pt_endpoint(caller: Caller, body: CreatePtEndpoint) -> None:
-    _refuse()
+def _throughput(request: Request) -> ThroughputModels:
+    return cast(ThroughputModels, request.app.state.throughput)
 
 
-@router.put("/pt/{name}/config")
-def update_pt_config(caller: Caller, name: str, body: UpdatePtConfig) -> None:
-    _refuse()
+@router.post("/pt", response_model_exclude_none=True)
+def create_pt_endpoint(
+    caller: Caller, body: CreatePtEndpoint, endpoints: Annotated[EndpointService, Depends(_endpoints)]
+) -> EndpointDetail:
+    try:
+        config = ConfigInput.model_validate(body.config.fields)
+    except ValidationError as error:
+        raise error_from(error.errors()) from None
+    fields = {name: getattr(body, name) for name in body.model_fields_set - {"config"}}
+    return endpoints.create(caller, CreateEndpoint(**fields, config=config))
 
 
-@router.get("/get-model-optimization-info/{entity_name}/{version}")
+@router.put("/pt/{name}/config", response_model_exclude_none=True)
+def update_pt_config(
+    caller: Caller, name: str, body: UpdatePtConfig, updates: Annotated[EndpointUpdates, Depends(_updates)]
+) -> EndpointDetail:
+    try:
+        config = UpdateConfig.model_validate(body.config.fields)
+    except ValidationError as error:
+        raise error_from(error.errors()) from None
+    return updates.update(caller, name, config)
+
+
+@router.get("/get-model-optimization-info/{entity_name}/{version}", response_model_exclude_none=True)
 def get_model_optimization_info(
+    request: Request,
     caller: Caller,
-    registry: Annotated[ModelRegistry, Depends(_registry)],
+    throughput: Annotated[ThroughputModels, Depends(_throughput)],
     entity_name: Annotated[EntityName, Path()],
     version: Annotated[EntityVersion, Path()],
 ) -> ModelOptimizationInfo:
-    registry.model_version(entity_name, version)
-    return ModelOptimizationInfo(optimizable=False, message=_CUSTOM_MODEL)
-
-
-def _refuse() -> NoReturn:
-    """
-    Raises:
-        NotImplementedHere: always.
-    """
-    raise NotImplementedHere(
-        "Foundation models with provisioned throughput are not supported by this version of Moorage; "
-        "serve a registered custom model instead"
-    )
+    if not entity_name.startswith(CATALOG_PREFIX):
+        require_readable(request.app.state.sessions, caller, [entity_name])
+    return throughput.info(entity_name, version)
