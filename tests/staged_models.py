@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import mlflow
+from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel
+from mlflow.types import ColSpec, Schema
 from models import pins
 from server import Json, Server, wait_for
 
@@ -85,7 +87,10 @@ def answering(answer: int, gates: Gates) -> Log:
             print(f"asked for {len(model_input)} rows")
             return [answer] * len(model_input)
 
-    return lambda: mlflow.pyfunc.log_model(name="model", python_model=Answering(), pip_requirements=pins())
+    signature = ModelSignature(Schema([ColSpec("double", "x")]))
+    return lambda: mlflow.pyfunc.log_model(
+        name="model", python_model=Answering(), signature=signature, pip_requirements=pins()
+    )
 
 
 class Sources:

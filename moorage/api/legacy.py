@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from moorage.api.replicas import ReplicaOutput
 from moorage.api.served_entities import EntityName, EntityVersion
@@ -205,6 +205,14 @@ class TransitionStage(WireInput):
     stage: Annotated[str, BeforeValidator(_stage_of_a_version)]
     archive_existing_versions: bool = False
     comment: Text = ""
+
+    @field_validator("archive_existing_versions")
+    @classmethod
+    def _leaves_a_served_stage(cls, archives: bool, info: ValidationInfo) -> bool:
+        """As the registry has it: there is nothing to archive of the stages that are not served."""
+        if archives and info.data.get("stage", Stage.STAGING) not in list(Stage):
+            raise ValueError(f"must be false unless 'stage' is {' or '.join(Stage)}")
+        return archives
 
 
 class ModelVersionTag(WireOutput):

@@ -15,6 +15,7 @@ _REGISTRY = re.compile(r".*/((?:registered-models|model-versions|webhooks|graphq
 CREATE_MODEL = ("POST", "registered-models/create")
 RENAME_MODEL = ("POST", "registered-models/rename")
 DELETE_MODEL = ("DELETE", "registered-models/delete")
+TRANSITION = ("POST", "model-versions/transition-stage")
 RECORDED = frozenset({CREATE_MODEL, RENAME_MODEL, DELETE_MODEL})
 """What changes whose model it is: the control plane takes note, whoever asks for it."""
 

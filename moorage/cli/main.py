@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from moorage import __version__
-from moorage.cli import endpoints, secrets
+from moorage.cli import endpoints, models, secrets
 from moorage.cli.check import check
 from moorage.cli.configuration import BadConfiguration, load_settings
 from moorage.settings import Settings
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(models.app, name="models")
 app.add_typer(secrets.app, name="secrets")
 app.command()(check)
 

@@ -30,6 +30,7 @@ _logger = logging.getLogger(__name__)
 
 _READS = {"GET", "HEAD", "OPTIONS"}
 _READS_OF_SECRETS = {"get_secret"}
+_READS_BY_POST = {"get_version_logs", "get_version_build_logs"}
 _INTERNAL = "/internal/"
 _LONGEST_BODY = 64 * 1024
 _LONGEST_WORD = 255
@@ -68,7 +69,7 @@ class AuditTrail:
             if message["type"] == "http.response.start":
                 route: BaseRoute | None = scope.get("route")
                 action = getattr(route, "name", "")
-                if action and (scope["method"] not in _READS or action in _READS_OF_SECRETS):
+                if action and (_changes(scope["method"], action) or action in _READS_OF_SECRETS):
                     await self._record(_entry(scope, action, body.document(), message["status"], self._clock()))
             await send(message)
 
@@ -77,7 +78,7 @@ class AuditTrail:
         except Exception:
             # Whoever catches this answers it without coming back here.
             action = getattr(scope.get("route"), "name", "")
-            if action and scope["method"] not in _READS:
+            if action and _changes(scope["method"], action):
                 await self._record(_entry(scope, action, body.document(), 500, self._clock()))
             raise
 
@@ -178,6 +179,11 @@ class _Tee:
         except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _changes(method: str, action: str) -> bool:
+    """Whether requests of that route are to change something."""
+    return method not in _READS and action not in _READS_BY_POST
 
 
 def _entry(scope: Scope, action: str, document: dict[str, Any], status: int, now: int) -> AuditRecord:

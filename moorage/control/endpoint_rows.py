@@ -11,10 +11,12 @@ from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist
 from moorage.api.routing import Principal
 from moorage.api.served_entities import EntityKind
 from moorage.control.endpoint_views import EndpointRows
+from moorage.control.lifecycle import Trigger
 from moorage.control.store import endpoints as store
-from moorage.control.store import legacy
+from moorage.control.store import legacy, permissions
 from moorage.control.store.endpoint_grants import grants
 from moorage.control.store.models import Config, Endpoint, Event
+from moorage.control.store.permissions import ObjectType
 from moorage.identity.access import require_level
 
 
@@ -78,6 +80,13 @@ def with_deployments(
 def deployment_ids(configs: Iterable[Config]) -> set[str]:
     """The deployments that these configurations are made of."""
     return {str(entity["deployment_id"]) for config in configs for entity in config.body["served_entities"]}
+
+
+def take_away(session: Session, endpoint: Endpoint, words: str, now: int) -> None:
+    """Delete the endpoint with the grants on it; `words` say why. To be told to the reconciler once committed."""
+    store.mark_deleting(session, endpoint, now)
+    permissions.forget_object(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
+    store.add_event(session, change_event(endpoint, "ENDPOINT_EVENT", Trigger.ENDPOINT_DELETED, words, now))
 
 
 def change_event(endpoint: Endpoint, event_type: str, trigger: str, message: str, timestamp: int) -> Event:

@@ -73,20 +73,26 @@ class EndpointRows:
         """The deployments of a configuration, in its order."""
         return [self.deployments[entity["deployment_id"]] for entity in config.body["served_entities"]]
 
+    def serving(self) -> list[Deployment]:
+        """The deployments of the active configuration. Where a model is served by stage, versions that come are in it
+        beside those that are up, which are these."""
+        found = self.served(self.active) if self.active is not None else []
+        if self.legacy is None:
+            return found
+        return [one for one in found if Progress.of(DeploymentPhase(one.phase)) is Progress.UP]
+
 
 def readiness(rows: EndpointRows) -> Readiness:
     """READY when every served entity of the active configuration is, and the endpoint is not stopped.
 
-    Where a model is served by stage, a version that comes is in the active configuration beside those that serve: one
-    that is up is enough, as it is for the older API.
+    Where a model is served by stage, one version that is up is enough, as it is for the older API.
     """
     if rows.active is None or rows.endpoint.stopped:
         return Readiness.NOT_READY
-    phases = [DeploymentPhase(deployment.phase) for deployment in rows.served(rows.active)]
+    serving = rows.serving()
     if rows.legacy is not None:
-        ready = any(Progress.of(phase) is Progress.UP for phase in phases)
-    else:
-        ready = all(phase is DeploymentPhase.READY for phase in phases)
+        return Readiness.READY if serving else Readiness.NOT_READY
+    ready = all(deployment.phase == DeploymentPhase.READY for deployment in serving)
     return Readiness.READY if ready else Readiness.NOT_READY
 
 

@@ -34,6 +34,7 @@ from moorage.control.endpoint_rows import (
     find_visible,
     require_not_of_catalogue,
     rows_of,
+    take_away,
     with_deployments,
 )
 from moorage.control.endpoint_settings import stored, telemetry_after
@@ -47,13 +48,12 @@ from moorage.control.rate_limits import require_enforceable
 from moorage.control.registry_access import require_readable
 from moorage.control.secret_references import require_secrets
 from moorage.control.store import endpoints as store
-from moorage.control.store import legacy, permissions
+from moorage.control.store import legacy
 from moorage.control.store.endpoint_grants import all_grants
 from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
 from moorage.control.store.following import newest_event
 from moorage.control.store.models import Endpoint
-from moorage.control.store.permissions import ObjectType
 from moorage.control.tables import with_delivery
 from moorage.datadir import DataDirectory
 from moorage.identity.access import permission_level
@@ -168,11 +168,7 @@ class EndpointService:
         with self.deps.sessions.begin() as session:
             endpoint = find_managed(session, caller, name)
             require_not_of_catalogue(endpoint, "deleted")
-            now = self.deps.clock()
-            store.mark_deleting(session, endpoint, now)
-            permissions.forget_object(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
-            words = f"Endpoint deleted by {caller.user_name}"
-            store.add_event(session, change_event(endpoint, "ENDPOINT_EVENT", Trigger.ENDPOINT_DELETED, words, now))
+            take_away(session, endpoint, f"Endpoint deleted by {caller.user_name}", self.deps.clock())
             crash_point(CrashPoint.DELETE_WRITTEN)
         crash_point(CrashPoint.DELETE_COMMITTED)
         self.deps.notifier.endpoint_changed(endpoint.id)

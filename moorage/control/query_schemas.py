@@ -52,8 +52,8 @@ class QuerySchemas:
                     f"Endpoint '{name}' is not ready. Its query schema can be read when its state is READY."
                 )
             version = rows.active.version
-            specs = [stored_spec(one.spec) for one in rows.served(rows.active)]
-            folders = [_ServedFolder(one.served_name, one.model_path) for one in rows.served(rows.active)]
+            specs = [stored_spec(one.spec) for one in rows.serving()]
+            folders = [_ServedFolder(one.served_name, one.model_path) for one in rows.serving()]
         language = [spec for spec in specs if not isinstance(spec, CustomModelSpec)]
         if language:
             names = [spec.name for spec in language]

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
 
 from moorage.api.errors import (
     BadRequest,
@@ -29,11 +30,13 @@ from moorage.api.registry_access import (
     DELETE_MODEL,
     RECORDED,
     RENAME_MODEL,
+    TRANSITION,
     RegistryDecision,
     RegistryRequest,
 )
 from moorage.api.routing import Principal
 from moorage.control.dependencies import ControlDependencies
+from moorage.control.endpoint_rows import take_away
 from moorage.control.legacy.stages import model_gone
 from moorage.control.store import legacy
 from moorage.control.store import registered_models as store
@@ -41,7 +44,6 @@ from moorage.control.store.engine import Sessions, reading
 from moorage.identity.model_access import model_level, require_model_level
 
 _GRAPHQL = "graphql"
-_TRANSITION = ("POST", "model-versions/transition-stage")
 _CREATE_VERSION = ("POST", "model-versions/create")
 _PRODUCTION = "production"
 
@@ -60,7 +62,7 @@ _NEEDED = {
     ("PATCH", "model-versions/update"): ModelLevel.CAN_EDIT,
     ("POST", "model-versions/set-tag"): ModelLevel.CAN_EDIT,
     ("DELETE", "model-versions/delete-tag"): ModelLevel.CAN_EDIT,
-    _TRANSITION: ModelLevel.CAN_MANAGE_STAGING_VERSIONS,
+    TRANSITION: ModelLevel.CAN_MANAGE_STAGING_VERSIONS,
     ("POST", "registered-models/alias"): ModelLevel.CAN_MANAGE_PRODUCTION_VERSIONS,
     ("DELETE", "registered-models/alias"): ModelLevel.CAN_MANAGE_PRODUCTION_VERSIONS,
     RENAME_MODEL: ModelLevel.CAN_MANAGE,
@@ -123,11 +125,9 @@ class RegistryAccess:
             raise EndpointNotFound(f"No API found for '{request.method} {request.operation}'")
         given = _Parameters(request.query, request.body)
         name = given.required("name")
-        if route == _TRANSITION and caller.reads_every_model:
-            return RegistryDecision()  # the control plane itself, for a caller whose right it has looked at
         if route in _NEEDED:
             self._require(caller, name, _NEEDED[route])
-        if route == _TRANSITION and self._concerns_production(name, given):
+        if route == TRANSITION and self._concerns_production(name, given):
             self._require(caller, name, ModelLevel.CAN_MANAGE_PRODUCTION_VERSIONS)
         if route == _CREATE_VERSION and (source := _source_model(given.one("source"))) is not None:
             self._require(caller, source, ModelLevel.CAN_READ)
@@ -162,23 +162,36 @@ class RegistryAccess:
         if done.name is None:
             raise InternalError("A change of the model registry that names no model")
         with self.deps.sessions.begin() as session:
+            served = legacy.find(session, done.name)
+            concerned = {served[1].id} if served is not None else set()
             if done.operation == RENAME_MODEL[1] and done.new_name is not None:
                 if done.new_name != done.name:
                     store.rename(session, done.name, done.new_name)
-                    if legacy.find(session, done.new_name) is None:
-                        legacy.rename(session, done.name, done.new_name)
-                served = legacy.find(session, done.new_name)
+                    concerned |= self._end_serving(session, done.new_name)
+                    legacy.rename(session, done.name, done.new_name)
             else:
                 # A new model may have the name of one that left past this server, and none of its grants.
                 store.forget(session, done.name)
                 if done.operation == CREATE_MODEL[1]:
                     store.record_owner(session, done.name, done.principal.id)
-                served = legacy.find(session, done.name)
-                if served is not None and done.operation == DELETE_MODEL[1]:
+                    self._end_serving(session, done.name)
+                elif served is not None and done.operation == DELETE_MODEL[1]:
                     # At once: a model without its owner and its grants is everybody's to query.
                     served[0].stages, served[0].problem = {}, model_gone(done.name)
-        if served is not None:
-            self.deps.notifier.endpoint_changed(served[1].id)
+        for endpoint_id in sorted(concerned):
+            self.deps.notifier.endpoint_changed(endpoint_id)
+
+    def _end_serving(self, session: Session, name: str) -> set[str]:
+        """Another model has that name now: nobody has enabled it, and who enabled the earlier one must not run it.
+
+        Returns:
+            The id of the endpoint that served the earlier one by stage, where there was one.
+        """
+        served = legacy.find(session, name)
+        if served is None:
+            return set()
+        take_away(session, served[1], f"Another registered model is called '{name}' now", self.deps.clock())
+        return {served[1].id}
 
     def _concerns_production(self, name: str, given: _Parameters) -> bool:
         """Whether a version goes to that stage or leaves it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from moorage.api.engines import Engine
 from moorage.api.external_models import ExternalTask, Provider
 
 Document = dict[str, Any]
@@ -19,7 +20,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider's model as it is reached.
+    """A provider's model as it is reached, or one that an engine of this machine runs.
 
     `options` holds the fields of the provider's configuration that are no secrets, under their names in the API
     (`openai_api_base`, `aws_region`, ...; for `custom` also `api_key_header`, the header that takes its key).
@@ -27,7 +28,7 @@ class Target:
     `api_key_value` or `bearer_token`). What was not configured is not there.
     """
 
-    provider: Provider
+    provider: Provider | Engine
     model: str
     task: ExternalTask
     options: Mapping[str, str] = field(default_factory=dict)

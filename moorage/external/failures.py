@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from moorage.api.engines import Engine
 from moorage.api.errors import ApiError
 from moorage.external.exchange import Target
 
@@ -50,30 +51,35 @@ def status_for_client(provider_status: int) -> int:
     return {501: 501, 502: 503, 503: 503, 504: 504, 529: 503}.get(provider_status, 500)
 
 
+def speaker(target: Target) -> str:
+    """Who it is that does not answer, at the beginning of a sentence."""
+    return "The model" if isinstance(target.provider, Engine) else f"The provider '{target.provider}'"
+
+
 def answered_with(
     target: Target, status: int, text: str, headers: Mapping[bytes, bytes], now: datetime
 ) -> ProviderError:
     """The error for a provider's answer with that status and text."""
     words = without_credentials(target, text)[:_LONGEST_TEXT].strip() or "no reason given"
-    message = f"The provider '{target.provider}' answered with status {status}: {words}"
+    message = f"{speaker(target)} answered with status {status}: {words}"
     wait = _retry_after(headers, now)
     return ProviderError(status_for_client(status), message, provider_status=status, retry_after_seconds=wait)
 
 
 def not_reached(target: Target, why: str) -> ProviderError:
     """The error for a provider to which there is no connection, or that ended it."""
-    return ProviderError(503, f"The provider '{target.provider}' cannot be reached: {why}")
+    return ProviderError(503, f"{speaker(target)} cannot be reached: {why}")
 
 
 def too_late(target: Target, seconds: float) -> ProviderError:
     """The error for a provider that took too long."""
-    return ProviderError(504, f"The provider '{target.provider}' did not answer within {seconds:.0f} s.")
+    return ProviderError(504, f"{speaker(target)} did not answer within {seconds:.0f} s.")
 
 
 def unreadable(target: Target, why: str) -> ProviderError:
     """The error for an answer with status 200 that is none."""
     words = without_credentials(target, why)[:_LONGEST_TEXT]
-    return ProviderError(500, f"The provider '{target.provider}' gave an answer that cannot be read: {words}")
+    return ProviderError(500, f"{speaker(target)} gave an answer that cannot be read: {words}")
 
 
 def without_credentials(target: Target, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import orjson
 
+from moorage.api.engines import Engine
 from moorage.api.errors import ApiError
 from moorage.api.external_models import ExternalTask, Provider
 from moorage.api.surfaces import Surface
@@ -16,6 +17,7 @@ from moorage.external import completions, messages, responses
 from moorage.external.anthropic import AnthropicApi, NativeMessagesStream
 from moorage.external.bedrock import BedrockApi
 from moorage.external.cohere import CohereApi
+from moorage.external.engines import EngineApi
 from moorage.external.exchange import (
     AccessToken,
     Call,
@@ -38,7 +40,8 @@ from moorage.external.responses_output import ResponseIds
 
 _OPENAI_FORMAT = OpenAIFormatApi()
 _ANTHROPIC = AnthropicApi()
-_APIS: dict[Provider, ProviderApi] = {
+_APIS: dict[Provider | Engine, ProviderApi] = {
+    **dict.fromkeys(Engine, EngineApi()),
     Provider.AI21LABS: _OPENAI_FORMAT,
     Provider.ANTHROPIC: _ANTHROPIC,
     Provider.AMAZON_BEDROCK: BedrockApi(),
@@ -49,7 +52,7 @@ _APIS: dict[Provider, ProviderApi] = {
     Provider.OPENAI: _OPENAI_FORMAT,
     Provider.PALM: PalmApi(),
 }
-_HAVE_COMPLETIONS = {Provider.CUSTOM, Provider.DATABRICKS_MODEL_SERVING, Provider.OPENAI}
+_HAVE_COMPLETIONS = {Provider.CUSTOM, Provider.DATABRICKS_MODEL_SERVING, Provider.OPENAI, *Engine}
 
 
 class Encoder(Protocol):

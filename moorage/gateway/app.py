@@ -6,7 +6,9 @@ import asyncio
 import logging
 import re
 import time
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -32,11 +34,14 @@ from moorage.gateway.language_requests import client_request_id_in, endpoint_nam
 from moorage.gateway.limit_rules import LimitRules
 from moorage.gateway.limiting import Admission, RateLimiter
 from moorage.gateway.meters import Meters
+from moorage.gateway.model_answers import AnswerForm, answer_form, asks_for_stream, body_for_model
+from moorage.gateway.model_streams import ModelStream
 from moorage.gateway.proxy import Upstreams
 from moorage.gateway.requests import BodyLimit, Header, Receive, Request, Scope, Send, send_whole
 from moorage.gateway.routing import Endpoint, RoutingTable, Served, missing_right
-from moorage.gateway.tracing import InvocationTracer
+from moorage.gateway.tracing import InvocationSpan, InvocationTracer
 from moorage.gateway.transport import ReplicaAnswer, ReplicaGone, ReplicaLink, ReplicaTimeout
+from moorage.gateway.watching import ClientLeft, ClientWatch
 from moorage.replica import frames
 from moorage.settings import Settings
 from moorage.telemetry.request_log import RequestLog, RequestRecord
@@ -55,6 +60,10 @@ _OPEN_PREFIXES = ("/oidc/",)
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SWEEP_SECONDS = 0.25
 _LONGEST_SHOWN = 100  # of what a client gave as a name
+_CLIENT_LEFT = 499  # as nginx says it; no client sees it
+
+
+_Answer = TypeVar("_Answer")
 
 
 class Reports(Protocol):
@@ -82,6 +91,59 @@ class _Asked(NamedTuple):
     body: bytes | None = None
     document: dict[str, Any] | None = None
     alias: str | None = None
+
+
+@dataclass(slots=True)
+class _Streamed:
+    """An invocation whose answer comes in pieces, and where it is counted, traced and logged: once.
+
+    Times are monotonic; `sent` is 0 until a replica was asked.
+    """
+
+    asked: _Asked
+    principal: Principal
+    endpoint: Endpoint
+    served: Served
+    admission: Admission
+    body: bytes
+    began: float
+    span: InvocationSpan | None
+    log: RequestLog
+    sent: float = 0.0
+    entered: bool = False
+
+    def head(self, status: int) -> frames.ResponseHead:
+        """For an answer that no replica has ended."""
+        predict_us = int((time.monotonic() - self.sent) * 1e6) if self.sent else 0
+        return frames.ResponseHead(status, 1, 0, predict_us)
+
+    def headers(self, head: frames.ResponseHead) -> list[Header]:
+        found = [(b"x-request-id", self.asked.request.id), self.served.header]
+        if self.asked.request.explain:
+            seconds, before = time.monotonic() - self.began, self.sent - self.began
+            answer = ReplicaAnswer(head, b"")
+            found.append(
+                _explanation(self.asked, self.endpoint, self.served, self.admission, answer, seconds, before)
+            )
+        return found
+
+    def enter(self, head: frames.ResponseHead, answer: bytes, *, streamed: bool, partial: bool) -> None:
+        if self.entered:
+            return
+        self.entered = True
+        status, batch, queue_us, predict_us = head
+        seconds, meter = time.monotonic() - self.began, self.served.meter
+        if self.sent:
+            meter.answered(status, seconds, self.sent - self.began, queue_us, predict_us, batch)
+        else:
+            meter.refused(status, seconds)
+        if self.span is not None:
+            self.span.end(status, self.served.name, batch if self.sent else 0, queue_us, predict_us)
+        if self.endpoint.logs:
+            record = _record(
+                self.asked, self.principal, self.endpoint, self.served, self.body, status, answer, seconds
+            )
+            self.log.write(replace(record, streamed=streamed, partial=partial))
 
 
 class Gateway:
@@ -233,12 +295,22 @@ class Gateway:
             return
         body = asked.body
         log = endpoint.logs
+        form: AnswerForm | None = None
         try:
             served = _chosen(endpoint, asked)
             meter = served.meter
             if body is None:
-                body = await self._model_limit.read(request, receive)
-            sent, answer = await self._answer(served, flags, asked, endpoint, body)
+                body = passed = await self._model_limit.read(request, receive)
+                served = self._still(served, name, asked)
+                meter = served.meter
+            else:
+                assert asked.surface is not None
+                assert asked.document is not None
+                form = answer_form(asked.surface, name, request.id.decode())
+                passed = body_for_model(asked.surface, asked.document)
+            streamed = asks_for_stream(passed)
+            if not streamed:
+                sent, answer = await self._answer(served, flags, asked, endpoint, passed)
         except Exception as error:
             status = error.status if isinstance(error, ApiError) else 500
             seconds = time.monotonic() - began
@@ -249,7 +321,13 @@ class Gateway:
                 words = orjson.dumps(error.body()) if isinstance(error, ApiError) else b""
                 self._log.write(_record(asked, principal, endpoint, served, body or b"", status, words, seconds))
             raise
+        if streamed:
+            told = _Streamed(asked, principal, endpoint, served, admission, body, began, span, self._log)
+            await self._stream(told, flags, passed, form or AnswerForm(), receive, send)
+            return
         status, batch, queue_us, predict_us = answer.head
+        if form is not None:
+            answer = answer._replace(body=form.whole(status, answer.body))
         seconds = time.monotonic() - began
         meter.answered(status, seconds, sent - began, queue_us, predict_us, batch)
         if span is not None:
@@ -260,6 +338,34 @@ class Gateway:
         if request.explain:
             headers.append(_explanation(asked, endpoint, served, admission, answer, seconds, sent - began))
         await send_whole(send, status, answer.body, headers)
+
+    async def _stream(
+        self, told: _Streamed, flags: int, body: bytes, form: AnswerForm, receive: Receive, send: Send
+    ) -> None:
+        """Answer in pieces. Whatever becomes of it is counted once, and a client that leaves ends it."""
+        endpoint, served, settings = told.endpoint, told.served, self._settings
+        name = endpoint.route.name
+        most_kept = settings.payload_max_bytes if endpoint.logs else None
+        relay = ModelStream(form, told, send, idle_seconds=settings.stream_idle_seconds, most_kept=most_kept)
+        try:
+            self._take_in(served, body)
+            try:
+                async with ClientWatch(receive) as watch:
+                    told.sent, stream = await self._ask(served, flags, told.asked, name, body, ReplicaLink.stream)
+                    try:
+                        await relay.pass_on(stream, told.sent, lambda one, why: self._reports.report(name, one, why))
+                        watch.stop()
+                    finally:
+                        stream.close()
+            finally:
+                self._let_go(served, body)
+        except ClientLeft:
+            relay.enter(told.head(_CLIENT_LEFT), partial=True)
+        except ApiError as error:
+            told.enter(told.head(error.status), orjson.dumps(error.body()), streamed=False, partial=False)
+            raise
+        finally:
+            relay.enter(told.head(500), partial=True)  # where nothing was entered: it failed, or the server stops
 
     async def _admit(self, limits: LimitRules, principal: Principal) -> Admission:
         if self._limiter.needs_await:
@@ -275,6 +381,11 @@ class Gateway:
             )
         return endpoint
 
+    def _still(self, served: Served, name: str, asked: _Asked) -> Served:
+        """What was chosen before the body came, unless it has gone in the meantime: then what is to answer now."""
+        endpoint = self._endpoint(name)
+        return served if endpoint.served.get(served.name) is served else _chosen(endpoint, asked)
+
     def _staged(self, model: str) -> Endpoint:
         endpoint = self._table.models.get(model)
         if endpoint is None:
@@ -285,6 +396,17 @@ class Gateway:
         self, served: Served, flags: int, asked: _Asked, endpoint: Endpoint, body: bytes
     ) -> tuple[float, ReplicaAnswer]:
         """The monotonic time at which the request was sent to its replica, and the answer."""
+        self._take_in(served, body)
+        try:
+            return await self._ask(served, flags, asked, endpoint.route.name, body, ReplicaLink.request)
+        finally:
+            self._let_go(served, body)
+
+    def _take_in(self, served: Served, body: bytes) -> None:
+        """
+        Raises:
+            RequestLimitExceeded: too many requests wait already.
+        """
         settings = self._settings
         if served.queued >= settings.max_queued_requests:
             raise RequestLimitExceeded(
@@ -295,16 +417,21 @@ class Gateway:
         served.queued += 1
         served.requests += 1
         self._queued_bytes += len(body)
-        try:
-            return await self._ask(served, flags, asked, endpoint.route.name, body)
-        finally:
-            served.queued -= 1
-            self._queued_bytes -= len(body)
+
+    def _let_go(self, served: Served, body: bytes) -> None:
+        served.queued -= 1
+        self._queued_bytes -= len(body)
 
     async def _ask(
-        self, served: Served, flags: int, asked: _Asked, name: str, body: bytes
-    ) -> tuple[float, ReplicaAnswer]:
-        """The answer of one replica; of another one when the first died without any."""
+        self,
+        served: Served,
+        flags: int,
+        asked: _Asked,
+        name: str,
+        body: bytes,
+        call: Callable[[ReplicaLink, int, float, bytes, bytes, bytes, bytes], Awaitable[_Answer]],
+    ) -> tuple[float, _Answer]:
+        """The answer of one replica, by `call`; of another one when the first died without any."""
         request = asked.request
         deadline = time.monotonic() + self._settings.request_timeout_seconds
         failed: ReplicaLink | None = None
@@ -312,8 +439,8 @@ class Gateway:
             link = served.pick(failed) or await self._wait_for_replica(name, served, failed, deadline, asked.alias)
             try:
                 sent = time.monotonic()
-                return sent, await link.request(
-                    flags, deadline - sent, request.content_type, request.id, body, request.traceparent
+                return sent, await call(
+                    link, flags, deadline - sent, request.content_type, request.id, body, request.traceparent
                 )
             except ReplicaTimeout:
                 self._reports.report(name, link.replica_id, ReplicaFault.TIMED_OUT)

@@ -49,10 +49,12 @@ class EngineReplicas:
             if current is None or current.route.availability is not Availability.SERVING:
                 break
             now = current.served.get(served.name)
+            served = now or served
             link = now.pick_engine(avoid) if now is not None else None
             if link is not None:
                 return link
-        raise TemporarilyUnavailable(f"No replica of '{served.name}' is up at the moment.", retry_after_seconds=5)
+        words = f"No replica of '{served.name}' is up at the moment. {served.route.not_ready or ''}"
+        raise TemporarilyUnavailable(words.rstrip(), retry_after_seconds=5)
 
     def gone(self, endpoint: str, link: EngineLink) -> None:
         """The replica did not take a request: the control plane has a look at it."""

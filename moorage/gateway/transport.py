@@ -1,4 +1,7 @@
-"""Connections from this gateway to replicas: many requests on one socket, writes coalesced per loop turn."""
+"""Connections from this gateway to replicas: many requests on one socket, writes coalesced per loop turn.
+
+An answer comes whole, or in pieces as fast as they are read.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from moorage import unix
 from moorage.replica import frames
 
 _RECONNECT_SECONDS = 1.0
+_CREDIT_BYTES = frames.STREAM_WINDOW_BYTES // 4  # a stream of fewer costs no frames but its own
 
 
 class ReplicaGone(Exception):
@@ -28,6 +32,89 @@ class ReplicaAnswer(NamedTuple):
     body: bytes
 
 
+class ReplicaStream:
+    """An answer that comes in pieces. `end` is its end once that has come; its body is empty where all went well.
+
+    `close` it in any case: nothing goes on for nobody then.
+    """
+
+    def __init__(self, link: ReplicaLink, protocol: _Protocol, number: int) -> None:
+        self.end: ReplicaAnswer | None = None
+        self.replica_id = link.replica_id
+        self._link = link
+        self._protocol = protocol
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self._arrived: list[bytes] = []
+        self._failure: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._taken = 0
+        self._closed = False
+
+    async def begun(self, seconds: float) -> None:
+        """Wait for the first piece, or for the end where there is none.
+
+        Raises:
+            ReplicaGone: the connection ended before.
+            ReplicaTimeout: so many seconds went by.
+        """
+        while not self._arrived and self.end is None:
+            if self._failure is not None:
+                raise self._failure
+            self._deadline = time.monotonic() + seconds
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    async def next(self, seconds: float) -> list[bytes]:
+        """The pieces that have come since the last call, at least one; none at the end.
+
+        What the last call gave counts as read from now on, so that the replica may send as much again.
+
+        Raises:
+            ReplicaGone: the connection ended in the middle.
+            ReplicaTimeout: so many seconds went by without a piece.
+        """
+        if self._taken >= _CREDIT_BYTES and self.end is None and not self._protocol.closed:
+            self._protocol.write(frames.encode_credit(self._number, self._taken))
+            self._taken = 0
+        await self.begun(seconds)
+        arrived, self._arrived = self._arrived, []
+        self._taken += sum(map(len, arrived))
+        return arrived
+
+    def close(self) -> None:
+        """Let go of it; where it has not ended the replica stops."""
+        if self._closed:
+            return
+        self._closed = True
+        self._link.outstanding -= 1
+        if self._protocol.streams.pop(self._number, None) is not None and not self._protocol.closed:
+            self._protocol.write(frames.encode(frames.CANCEL, self._number))
+
+    def take(self, piece: bytes) -> None:
+        self._arrived.append(piece)
+        self._wake()
+
+    def finish(self, end: ReplicaAnswer) -> None:
+        self.end = end
+        self._wake()
+
+    def fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._wake()
+
+    def is_late(self, now: float) -> bool:
+        return self._waiter is not None and self._deadline <= now
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class _Protocol(asyncio.Protocol):
     """One open connection to a replica."""
 
@@ -38,6 +125,7 @@ class _Protocol(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self.waiting: dict[int, tuple[asyncio.Future[ReplicaAnswer], float]] = {}
+        self.streams: dict[int, ReplicaStream] = {}
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,17 +148,29 @@ class _Protocol(asyncio.Protocol):
                 if kind == frames.RESPONSE:
                     answer = ReplicaAnswer(*frames.decode_response(payload))
                     entry = self.waiting.pop(stream, None)
-                    if entry is not None and not entry[0].done():
+                    if entry is None:
+                        ended = self.streams.pop(stream, None)
+                        if ended is not None:
+                            ended.finish(answer)
+                    elif not entry[0].done():
                         entry[0].set_result(answer)
+                elif kind == frames.DATA:
+                    reading = self.streams.get(stream)
+                    if reading is not None:
+                        reading.take(payload)
         except frames.FrameError:
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         waiting, self.waiting = self.waiting, {}
+        streams, self.streams = self.streams, {}
+        words = str(exc) if exc else "the replica closed the connection"
         for future, _ in waiting.values():
             if not future.done():
-                future.set_exception(ReplicaGone(str(exc) if exc else "the replica closed the connection"))
+                future.set_exception(ReplicaGone(words))
+        for stream in streams.values():
+            stream.fail(ReplicaGone(words))
         self._lost(self)
 
     def close(self) -> None:
@@ -112,9 +212,7 @@ class ReplicaLink:
         try:
             protocol = self._protocol
             if protocol is None or protocol.closed:
-                protocol = await self._connect()
-                if protocol.closed:
-                    raise ReplicaGone("the replica closed the connection")
+                protocol = await self._connected()
             self._stream = stream = (self._stream + 1) & 0xFFFFFFFF
             future: asyncio.Future[ReplicaAnswer] = asyncio.get_running_loop().create_future()
             protocol.waiting[stream] = (future, time.monotonic() + seconds)
@@ -131,6 +229,47 @@ class ReplicaLink:
         finally:
             self.outstanding -= 1
 
+    async def stream(
+        self,
+        flags: int,
+        seconds: float,
+        content_type: bytes,
+        request_id: bytes,
+        body: bytes,
+        traceparent: bytes = b"",
+    ) -> ReplicaStream:
+        """Send one request whose answer is to come in pieces, and wait until it has begun, or ended.
+
+        Raises:
+            ReplicaGone: there was no connection, or it ended before.
+            ReplicaTimeout: `seconds` went by.
+        """
+        deadline = time.monotonic() + seconds
+        self.outstanding += 1
+        try:
+            protocol = self._protocol
+            if protocol is None or protocol.closed:
+                protocol = await self._connected()
+        except BaseException:
+            self.outstanding -= 1
+            raise
+        self._stream = number = (self._stream + 1) & 0xFFFFFFFF
+        stream = protocol.streams[number] = ReplicaStream(self, protocol, number)
+        try:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise ReplicaTimeout()
+            flags |= frames.FLAG_STREAM
+            milliseconds = int(remaining * 1000)
+            protocol.write(
+                frames.encode_request(number, flags, milliseconds, content_type, request_id, body, traceparent)
+            )
+            await stream.begun(remaining)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
     def keep_connected(self, now: float) -> None:
         """Connect when there is no connection, so that the replica sees that it is wanted and none is waited for."""
         connected = self._protocol is not None and not self._protocol.closed
@@ -145,6 +284,9 @@ class ReplicaLink:
         protocol = self._protocol
         if protocol is None:
             return
+        for reading in protocol.streams.values():
+            if reading.is_late(now):
+                reading.fail(ReplicaTimeout())
         late = [(stream, future) for stream, (future, deadline) in protocol.waiting.items() if deadline <= now]
         for stream, future in late:
             self._cancel(protocol, stream)
@@ -159,6 +301,12 @@ class ReplicaLink:
     def _cancel(self, protocol: _Protocol, stream: int) -> None:
         if protocol.waiting.pop(stream, None) is not None and not protocol.closed:
             protocol.write(frames.encode(frames.CANCEL, stream))
+
+    async def _connected(self) -> _Protocol:
+        protocol = await self._connect()
+        if protocol.closed:
+            raise ReplicaGone("the replica closed the connection")
+        return protocol
 
     async def _connect(self) -> _Protocol:
         if self._connecting is None or self._connecting.done():

@@ -8,8 +8,8 @@ import os
 import traceback
 import warnings
 from dataclasses import dataclass
-from itertools import chain
 from io import StringIO
+from itertools import chain
 from typing import Any, Callable, Dict, Generator, List, Optional, Sequence, Tuple
 
 import numpy as np

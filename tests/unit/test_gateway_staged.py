@@ -355,7 +355,8 @@ def test_only_queries_are_answered_here() -> None:
 def test_the_endpoint_answers_under_its_own_name_too() -> None:
     async def scenario(scene: Scene) -> None:
         served = [
-            entity(f"ads-{one}", await scene.replica(f"replica-{one}"), share=share) for one, share in ((1, 100), (2, 0))
+            entity(f"ads-{one}", await scene.replica(f"replica-{one}"), share=share)
+            for one, share in ((1, 100), (2, 0))
         ]
         scene.apply(route(*served, aliases=BOTH))
         response = await scene.ask("/serving-endpoints/by-stage/invocations")

@@ -357,7 +357,7 @@ def test_names_are_legal_and_no_two_are_the_same(model: str) -> None:
         present = [replace(one, deployment_id=one.name) for one in present]
 
 
-VERSIONS = st.sampled_from([str(number) for number in (1, 2, 3, 10)])
+VERSIONS = st.sampled_from([str(number) for number in (1, 2, 10)])
 STAGES = st.sampled_from(list(Stage))
 WORKLOADS = st.sampled_from([SMALL, LARGE, SLEEPY])
 
@@ -422,6 +422,11 @@ class Serving(RuleBasedStateMachine):
             self.present.append(replace(one, deployment_id=one.deployment_id or f"made-{self.number}"))
         self.aliases = wanted.aliases
 
+    @rule()
+    def everything_comes_up(self) -> None:
+        self.present = [replace(one, progress=UP) for one in self.present]
+        self.carry_out()
+
     @invariant()
     def every_version_has_one_target_with_its_stages_workload(self) -> None:
         wanted = self.plan()
@@ -440,6 +445,8 @@ class Serving(RuleBasedStateMachine):
         wanted = self.plan()
         assert {one.name for one in wanted.entities} == {*wanted.targets.values(), *wanted.aliases.values()}
         assert set(wanted.aliases) == {*self.stages, *self.stages.values()}
+        assert wanted.drawn == wanted.aliases.get("Production", wanted.aliases.get("Staging"))
+        assert all(one.progress is UP for one in wanted.entities if one.name not in wanted.targets.values())
         present = {one.name: one for one in self.present}
         for one in wanted.entities:
             if one.deployment_id is not None:
@@ -471,6 +478,8 @@ class Serving(RuleBasedStateMachine):
             up = [one for one in self.present if one.progress is UP]
             if any(one.version in versions or one.name == holder for one in up):
                 assert answering.progress is UP
+            if answering.version in versions:
+                assert answering.name == wanted.aliases[answering.version]
             newest = max(versions, key=int)
             if named[wanted.aliases[newest]].progress is UP:
                 assert answering.version == newest
@@ -521,5 +530,5 @@ class Serving(RuleBasedStateMachine):
         assert all(aliases[version] == wanted.targets[version] for version in self.stages)
 
 
-Serving.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Serving.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestServing = Serving.TestCase

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from control_harness import ADMIN, ControlPlane, FakeRegistry, control_plane
 
-from moorage.api.errors import TemporarilyUnavailable
+from moorage.api.errors import InvalidParameterValue, TemporarilyUnavailable
 from moorage.control.legacy import stages as watching
 from moorage.control.legacy.rows import NO_ROOM
 from moorage.control.legacy.stages import StageWatcher, model_gone
@@ -184,6 +184,37 @@ def test_later_polls_look_at_the_models_that_were_changed(following: Following) 
     assert following.registry.asked == ["ads1"]
     assert following.row("ads1") == ({"2": "Production"}, "")
     assert following.changed == [ads1]
+
+
+def test_a_model_that_is_new_among_the_served_ones_is_looked_at(following: Following) -> None:
+    """What was changed while it was enabled may have been in an answer before."""
+    following.enable("ads1")
+    following.watcher.poll()
+    fraud = following.enable("fraud")
+    following.registry.add("fraud", "1", stage="Production")
+    following.registry.asked.clear()
+    for _ in range(3):
+        following.watcher.poll()
+    assert following.registry.asked == ["fraud"]
+    assert following.changed == [fraud]
+
+
+def test_a_model_that_cannot_be_asked_for_is_no_matter_of_the_others(following: Following) -> None:
+    fraud = following.enable("fraud")
+    following.enable("ads1")
+
+    class Refusing(Watched):
+        def model_versions(self, name: str) -> list[ModelVersion]:
+            if name == "ads1":
+                raise InvalidParameterValue("The model registry cannot be asked for it")
+            return super().model_versions(name)
+
+    following.move("fraud", "1", "Production")
+    registry = Refusing(following.registry.versions, following.registry.changes)
+    watcher = StageWatcher(following.plane.sessions, registry, following.changed.append, following.plane.clock)
+    watcher.poll()
+    assert following.changed == [fraud]
+    assert following.row("ads1") == ({}, "")
 
 
 def test_what_follows_in_the_same_millisecond_is_seen_too(following: Following) -> None:

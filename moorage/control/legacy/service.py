@@ -6,7 +6,7 @@ Nothing here starts a model: rows say what is wanted, and the reconciler makes t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ from moorage.api.wire import name_from
 from moorage.api.workloads import SIZES
 from moorage.control import configurations
 from moorage.control.dependencies import ControlDependencies
-from moorage.control.endpoint_rows import change_event
+from moorage.control.endpoint_rows import change_event, take_away
 from moorage.control.legacy.plan import Progress
 from moorage.control.legacy.rows import forget_failed
 from moorage.control.legacy.stages import StageWatcher
@@ -55,11 +55,10 @@ from moorage.control.legacy.views import ServedModel
 from moorage.control.lifecycle import Trigger
 from moorage.control.logs import build_log, replica_logs, service_log, tag, tail
 from moorage.control.metrics import MetricsService
-from moorage.control.store import endpoints, identity, legacy, permissions, registered_models
+from moorage.control.store import endpoints, identity, legacy, registered_models
 from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Endpoint, LegacyEndpoint
-from moorage.control.store.permissions import ObjectType
 from moorage.datadir import DataDirectory
 from moorage.identity.ids import new_object_id
 from moorage.identity.model_access import model_level, require_model_level
@@ -127,12 +126,7 @@ class LegacyService:
         """End the serving of a model with all that it runs on."""
         with self.deps.sessions.begin() as session:
             _, endpoint = self._found(session, caller, request, ModelLevel.CAN_MANAGE, change=True)
-            now = self.deps.clock()
-            endpoints.mark_deleting(session, endpoint, now)
-            permissions.forget_object(session, ObjectType.SERVING_ENDPOINT, endpoint.id)
-            words = f"Serving disabled by {caller.user_name}"
-            event = change_event(endpoint, "ENDPOINT_EVENT", Trigger.ENDPOINT_DELETED, words, now)
-            endpoints.add_event(session, event)
+            take_away(session, endpoint, f"Serving disabled by {caller.user_name}", self.deps.clock())
         self.deps.notifier.endpoint_changed(endpoint.id)
 
     def update_compute_config(self, caller: Principal, request: UpdateComputeConfig) -> None:
@@ -184,9 +178,10 @@ class LegacyService:
             served = legacy.all_models(session)
             rights = registered_models.all_rights(session, [row.registered_model_name for row, _ in served])
             seen = [one for one in served if model_level(caller, rights[one[0].registered_model_name]) is not None]
-            return EndpointStatusList(
-                endpoint_statuses=tuple(ServedModel.of(session, row, endpoint).status for row, endpoint in seen)
-            )
+            models = [ServedModel.of(session, row, endpoint) for row, endpoint in seen]
+            statuses = tuple(model.status for model in models)
+        self._wait_until_routed(models)
+        return EndpointStatusList(endpoint_statuses=statuses)
 
     def versions(self, caller: Principal, request: OfModel) -> VersionStatusList:
         return VersionStatusList(endpoint_statuses=self._read(caller, request, lambda model: model.versions))
@@ -287,11 +282,12 @@ class LegacyService:
             TemporarilyUnavailable: the registry does not answer.
         """
         name = request.name
+        needed = _MANAGES[Stage.PRODUCTION if request.stage == Stage.PRODUCTION else Stage.STAGING]
         with reading(self.deps.sessions) as session:
-            level = self._require(session, caller, name, _MANAGES[Stage.STAGING])
+            level = self._require(session, caller, name, needed)
         # Asked only now: who lacks the right need not know which versions there are.
         present = self.deps.registry.model_version(name, request.version)
-        if _PRODUCTION in (request.stage.casefold(), present.stage.casefold()):
+        if present.stage.casefold() == _PRODUCTION:
             with reading(self.deps.sessions) as session:
                 level = self._require(session, caller, name, _MANAGES[Stage.PRODUCTION])
         moved = self.deps.registry.transition_stage(
@@ -328,7 +324,19 @@ class LegacyService:
 
     def _read(self, caller: Principal, request: OfModel, of: Callable[[ServedModel], _Seen]) -> _Seen:
         with reading(self.deps.sessions) as session:
-            return of(ServedModel.of(session, *self._found(session, caller, request, ModelLevel.CAN_READ)))
+            model = ServedModel.of(session, *self._found(session, caller, request, ModelLevel.CAN_READ))
+            seen = of(model)
+        self._wait_until_routed([model])
+        return seen
+
+    def _wait_until_routed(self, models: Iterable[ServedModel]) -> None:
+        """Return when gateways work by what these show: whoever reads that a version is ready may query it."""
+        routes = self.deps.telemetry.routes()
+        for model in models:
+            route = routes.get(model.endpoint.name)
+            if route is not None and route.id == model.endpoint.id and not model.is_routed(route):
+                self.deps.notifier.wait_until_routed(model.endpoint.id)
+        self.deps.notifier.wait_until_taken()
 
     def _model(self, caller: Principal, request: OfVersion) -> ServedModel:
         """The model, of which the version is served."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from moorage.api.errors import ApiError
+from moorage.api.errors import ApiError, InvalidParameterValue
 from moorage.api.legacy import Stage
 from moorage.control.endpoint_rows import change_event
 from moorage.control.legacy.rows import NO_ROOM
@@ -47,6 +47,7 @@ class StageWatcher:
         self._looking = threading.Lock()  # what was read first is written first
         self._newest = 0  # when the registry's newest change was that has been looked at
         self._all_looked_at = 0.0
+        self._served: set[str] = set()  # at the last poll
         self._silent = False
 
     def stages(self, model: str) -> dict[str, str]:
@@ -68,7 +69,12 @@ class StageWatcher:
             TemporarilyUnavailable: the registry does not answer.
         """
         with self._looking:
-            stages = self.stages(model)
+            try:
+                stages = self.stages(model)
+            except InvalidParameterValue as error:
+                # It has been renamed to a name that cannot be asked for. That is no matter of the other models.
+                _logger.warning("the stages of a registered model cannot be read: %s", error.message)
+                return
             gone = not stages and not self._registry.has_model(model)
             with self._sessions.begin() as session:
                 found = store.find_for_change(session, model)
@@ -102,12 +108,14 @@ class StageWatcher:
         now = time.monotonic()
         newest = self._newest or self._clock()
         changed = self._registry.changed_since(newest)
-        concerned = served & changed.keys()
-        if not self._newest or now - self._all_looked_at > _LOOK_AT_ALL_SECONDS:
-            concerned = served
-            self._all_looked_at = now
+        all_of_them = not self._newest or now - self._all_looked_at > _LOOK_AT_ALL_SECONDS
+        # What was changed while serving was enabled, or the model renamed, may have been in an answer before.
+        concerned = served if all_of_them else (served & changed.keys()) | (served - self._served)
         for model in sorted(concerned):
             self.look(model)
+        self._served = served
+        if all_of_them:
+            self._all_looked_at = now
         # What was changed in the same millisecond may not have been in the answer: it is looked at again.
         self._newest = max(changed.values(), default=newest)
 

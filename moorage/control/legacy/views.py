@@ -18,6 +18,7 @@ from moorage.api.legacy import (
     Stage,
     VersionAlias,
 )
+from moorage.api.routing import EndpointRoute
 from moorage.api.served_entities import stored_spec
 from moorage.control.endpoint_rows import rows_of
 from moorage.control.legacy.plan import Entity, Plan, Progress
@@ -102,6 +103,14 @@ class ServedModel:
         if entity is None:
             entity = next((one for one in self.present.values() if one.version == version), None)
         return entity or self.target(version)
+
+    def is_routed(self, route: EndpointRoute) -> bool:
+        """Whether requests go by `route` to what is up, so that it can be shown as such."""
+        up = {name for name, entity in self.present.items() if entity.progress is Progress.UP}
+        aliases = route.legacy.aliases if route.legacy is not None else {}
+        return up <= {one.name for one in route.served if one.not_ready is None} and all(
+            aliases.get(alias) == name for alias, name in self.plan.aliases.items() if name in up
+        )
 
     @property
     def status(self) -> EndpointStatus:

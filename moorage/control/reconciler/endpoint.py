@@ -176,6 +176,13 @@ class EndpointController:
         wanted = record.plan()
         if wanted is None:
             return False
+        ids = {one.name: one.deployment_id for one in wanted.entities if one.deployment_id is not None}
+        if len(ids) == len(wanted.entities) and all(map(self._is_known, ids.values())):
+            # Requests move first: whoever reads who answers can rely on it.
+            traffic = {wanted.drawn: 100} if wanted.drawn is not None else {}
+            active = replace(record.active, served=ids, traffic=traffic, aliases=wanted.aliases)
+            self._publish(replace(record, active=active))
+            await self._context.publisher.all_taken()
         return await in_thread(self._context.records.follow_stages, record, wanted, self._context.clock())
 
     async def _settle(self, record: EndpointRecord) -> bool:
@@ -229,7 +236,7 @@ class EndpointController:
                 entity=_model(record.deployments[deployment_id].spec),
                 version=_version(record.deployments[deployment_id].spec),
                 engine=_engine(record.deployments[deployment_id].spec),
-                not_ready=_not_ready(record.deployments[deployment_id]) if record.staged else None,
+                not_ready=_not_ready(record, record.deployments[deployment_id]),
             )
             for name, deployment_id in active.items()
         )
@@ -392,11 +399,18 @@ def _holders(record: EndpointRecord, needed: PermissionLevel) -> frozenset[str]:
     return frozenset(one for one, level in record.grants.items() if PermissionLevel(level).allows(needed))
 
 
-def _not_ready(deployment: DeploymentRecord) -> str | None:
-    """Why a deployment takes no requests that was never up, None for one that was."""
-    if deployment.phase in _UP:
+def _not_ready(record: EndpointRecord, deployment: DeploymentRecord) -> str | None:
+    """Why a deployment takes no requests, None for one that does or is expected to.
+
+    A model of the catalogue counts as ready before it was ever tried: if it then cannot start, this is the place that
+    says why.
+    """
+    words = deployment.message.partition("\n")[0]
+    if isinstance(deployment.spec, EngineModelSpec):
+        return words or None
+    if record.staged is None or deployment.phase in _UP:
         return None
-    return deployment.message.partition("\n")[0] or "It is being created."
+    return words or "It is being created."
 
 
 def _wanted(record: EndpointRecord) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, true
+from sqlalchemy.orm import Session
 
 from moorage.api.ai_gateway import AiGateway
 from moorage.api.configs import AutoCaptureOutput
@@ -17,7 +18,7 @@ from moorage.api.routing import Principal
 from moorage.api.served_entities import EntityKind, EntitySpec, stored_spec
 from moorage.compute.base import ReplicaProcess
 from moorage.control.legacy import rows as legacy_rows
-from moorage.control.legacy.plan import Plan
+from moorage.control.legacy.plan import Plan, Progress
 from moorage.control.legacy.rows import NO_ROOM, StagedModel, entity_of
 from moorage.control.lifecycle import DeploymentPhase, IllegalTransition, Trigger, advance
 from moorage.control.notification_texts import Outcome
@@ -249,7 +250,20 @@ class Records:
                 return False
             if StagedModel.of(served) != record.staged:
                 return False
-            return legacy_rows.write(session, row, served, wanted, record.active.aliases, now)
+            if not legacy_rows.write(session, row, served, wanted, record.active.aliases, now):
+                return False
+            if record.config_update == "IN_PROGRESS" and wanted.config_update != "IN_PROGRESS":
+                self._queue_end(session, row, record, wanted, now)
+            return True
+
+    def _queue_end(self, session: Session, row: Endpoint, record: EndpointRecord, wanted: Plan, now: int) -> None:
+        """Have it told how bringing up the newest versions has ended."""
+        targets = [one for one in wanted.entities if one.name in wanted.targets.values()]
+        ids = [one.deployment_id for one in targets if one.progress is Progress.FAILED]
+        failed = [record.deployments[one] for one in ids if one is not None]
+        words = "\n".join(f"{one.served_name}: {one.message}" for one in failed) or "The configuration serves."
+        outcome = Outcome.FAILED if failed else Outcome.SUCCEEDED
+        self._outbox.queue(session, row, outcome, row.last_version, words, now)
 
     def replicas(self, deployment_id: str) -> list[ReplicaProcess]:
         """Replicas written down as started, with their processes."""

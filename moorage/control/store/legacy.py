@@ -26,9 +26,9 @@ def of_endpoint(session: Session, endpoint_id: str) -> LegacyEndpoint | None:
 
 
 def rename(session: Session, model: str, new_name: str) -> None:
-    """The registered model has a new name."""
+    """The registered model has a new name; what was wrong with the old one has to be found out anew."""
     chosen = update(LegacyEndpoint).where(LegacyEndpoint.registered_model_name == model)
-    session.execute(chosen.values(registered_model_name=new_name))
+    session.execute(chosen.values(registered_model_name=new_name, problem=""))
 
 
 def by_endpoint(session: Session) -> dict[str, LegacyEndpoint]:
