@@ -95,7 +95,9 @@ def plan(
             of_stage = _of_stage([answering[one] for one in newest_first], holder)
             after[stage] = of_stage.name
             chosen[of_stage.name] = of_stage
-    drawn = next((after[stage] for stage in (Stage.PRODUCTION, Stage.STAGING) if stage in after), None)
+    holders = [chosen[after[stage]] for stage in (Stage.PRODUCTION, Stage.STAGING) if stage in after]
+    up = (one for one in holders if one.progress is Progress.UP)
+    drawn = next((one.name for one in (*up, *holders)), None)
     order = sorted(chosen.values(), key=lambda one: (int(one.version), one.name))
     update = _config_update(targets.values())
     return Plan(tuple(order), after, {version: one.name for version, one in targets.items()}, drawn, update)

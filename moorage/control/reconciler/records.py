@@ -91,6 +91,7 @@ class EndpointRecord:
         wanted = self.staged.plan(present, self.active.aliases)
         ids = {one.name: one.deployment_id for one in wanted.entities}
         same = ids == self.active.served and wanted.aliases == self.active.aliases
+        same = same and wanted.drawn == next(iter(self.active.traffic), None)
         told = wanted.config_update == self.config_update and self.staged.problem != NO_ROOM
         return None if same and told else wanted
 
