@@ -1,4 +1,4 @@
-"""From nothing to a served model: start a server, train, log, register, create an endpoint, query it.
+"""From nothing to a served model: start a server, train, log, register, create an endpoint, query it, chat.
 
 Run it with `make demo`. The server stays until Ctrl-C; `ONCE=1` ends it when the prediction has been checked.
 `MOORAGE_DATA_DIR` chooses where its data lies (default: `var/demo` in the repository).
@@ -21,6 +21,9 @@ from pathlib import Path
 MODEL = "main.default.wine_classifier"
 ENDPOINT = "wine-classifier"
 SERVED = "wine"
+CHAT = "databricks-smollm2-135m-instruct"
+EMBEDDINGS = "databricks-all-minilm-l6-v2"
+QUESTION = "What is the capital of France? Answer in one sentence."
 FIRST_PORT = 8080
 READY_SECONDS = 600
 STOP_SECONDS = 40
@@ -189,6 +192,32 @@ def query(host: str, token: str, rows: list[dict[str, float]], expected: list[in
     say("which is what the model itself says")
 
 
+def ask_language_models(host: str, token: str) -> None:
+    """Chat with the model of the catalogue, and compare what sentences mean, with the OpenAI client."""
+    from openai import OpenAI
+
+    client = OpenAI(base_url=f"{host}/serving-endpoints", api_key=token)
+    say(f"asking {CHAT}, which starts now: {QUESTION}")
+    chunks = client.chat.completions.create(
+        model=CHAT, messages=[{"role": "user", "content": QUESTION}], temperature=0, max_tokens=40, stream=True
+    )
+    said = ""
+    print("          | ", end="")
+    for chunk in chunks:
+        text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+        said += text
+        print(text, end="", flush=True)
+    print(flush=True)
+    if "Paris" not in said:
+        raise DemoFailed(f"{CHAT} does not know the capital of France")
+    sentences = ["A man is eating food.", "Someone has a meal.", "Stocks fell sharply today."]
+    vectors = [one.embedding for one in client.embeddings.create(model=EMBEDDINGS, input=sentences).data]
+    close, far = (sum(a * b for a, b in zip(vectors[0], other, strict=True)) for other in vectors[1:])
+    say(f"{EMBEDDINGS}: likeness {close:.2f} of two paraphrases, {far:.2f} of two strangers")
+    if close <= far:
+        raise DemoFailed("paraphrases should be closer")
+
+
 def curl_line(host: str, data_dir: Path, row: dict[str, float]) -> str:
     """The same query for a shell."""
     import json
@@ -218,7 +247,8 @@ def main() -> int:
             version, rows, expected = log_and_register(host, token)
             create_endpoint(host, token, version)
             query(host, token, rows, expected)
-            print(f"\nThe same with curl:\n{curl_line(host, data_dir, rows[0])}\n", flush=True)
+            ask_language_models(host, token)
+            print(f"\nThe prediction with curl:\n{curl_line(host, data_dir, rows[0])}\n", flush=True)
             if not once:
                 say(f"the server runs at {host}; Ctrl-C stops it")
                 server.wait()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.report import Outcome
-from benchmarks.scenarios import external, gateway, lifecycle, many, models
+from benchmarks.scenarios import engines, external, gateway, lifecycle, many, models
 
 Scenario = Callable[[Bench], Outcome]
 
@@ -19,4 +19,5 @@ SCENARIOS: dict[str, Scenario] = {
     "start": lifecycle.start,
     "many": many.many,
     "external": external.external,
+    "engines": engines.engines,
 }

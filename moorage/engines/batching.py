@@ -11,7 +11,8 @@ import numpy as np
 
 from moorage.engines.embedding_model import Tokens, Vectors
 
-_MOST_TEXTS = 64  # of one round; nobody waits longer for others' than that takes
+_MOST_TEXTS = 64  # of one round: nobody waits for more of others' texts once it is his turn
+_MOST_TOKENS = 2048  # of one round, as far as a single text has not more
 _TURN = 8  # texts of one request, before another one has its turn
 
 
@@ -86,16 +87,21 @@ class Batches:
     def _next_round(self) -> list[tuple[_Job, int]]:
         """Texts of the requests that wait, each in its turn."""
         taken: list[tuple[_Job, int]] = []
+        tokens = 0
         with self._changed:
             while not taken:
                 while not self._jobs:
                     self._changed.wait()
-                while self._jobs and len(taken) < _MOST_TEXTS:
+                while self._jobs and len(taken) < _MOST_TEXTS and tokens < _MOST_TOKENS:
                     job = self._jobs.popleft()
                     if job.canceled:
                         continue
                     for _ in range(min(_TURN, len(job.waiting), _MOST_TEXTS - len(taken))):
-                        taken.append((job, job.waiting.popleft()))
+                        index = job.waiting.popleft()
+                        taken.append((job, index))
+                        tokens += len(job.rows[index])
+                        if tokens >= _MOST_TOKENS:
+                            break
                     if job.waiting:
                         self._jobs.append(job)
         return taken

@@ -19,7 +19,7 @@ Tokens = list[int]
 """The token ids of one text, with those that mark its beginning and end."""
 
 _MOST_TEXTS = 16
-_MOST_TOKENS = 8192  # of one run, those that fill up included
+_MOST_TOKENS = 512  # of one run, those that fill up included; more is not faster and takes far more memory
 _MOST_CHARACTERS_A_TOKEN = 200
 _POOLED = "sentence_embedding"
 
