@@ -170,7 +170,7 @@ def _engine_of(source: str) -> Engine:
     from moorage.engines import weights
 
     if source.startswith((weights.HUB, weights.REGISTRY)):
-        return Engine.ONNX if source.endswith(".onnx") else Engine.LLAMA_CPP
+        return Engine.ONNX if source.partition("@")[0].endswith(".onnx") else Engine.LLAMA_CPP
     for engine, kind in weights.KIND_OF.items():
         try:
             weights.find(source, kind, Path(), write_error)

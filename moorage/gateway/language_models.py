@@ -22,6 +22,7 @@ from moorage.external.failures import (
     ProviderError,
     answered_with,
     not_reached,
+    speaker,
     status_for_client,
     too_late,
     unreadable,
@@ -283,7 +284,7 @@ class LanguageModels:
                 url = url._replace(origin=origin_of(link))
             return await self._http.post(url, request.headers, request.body)
         except ValueError as error:
-            raise ProviderError(503, f"The provider '{target.provider}' cannot be asked: {error}.") from None
+            raise ProviderError(503, f"{speaker(target)} cannot be asked: {error}.") from None
 
     async def _whole(
         self,

@@ -126,7 +126,12 @@ def config_of(folder: Path, weights: Path, **changes: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def started(
-    folder: Path, weights: Path, *, command: list[str] | None = None, env: dict[str, str] | None = None, **changes: Any
+    folder: Path,
+    weights: Path,
+    *,
+    command: list[str] | None = None,
+    env: dict[str, str] | None = None,
+    **changes: Any,
 ) -> Iterator[RunningEngine]:
     """An engine whose start has begun; it is killed in the end. `changes` are of its configuration."""
     folder.mkdir(exist_ok=True)

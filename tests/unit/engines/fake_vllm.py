@@ -28,8 +28,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        text = f'vllm:num_requests_running{{engine="0"}} {state["running"]}.0\nvllm:num_requests_waiting{{a="b"}} 0.0\n'
-        self._answer(text if self.path == "/metrics" else "")
+        running = f'vllm:num_requests_running{{engine="0"}} {state["running"]}.0\n'
+        waiting = 'vllm:num_requests_waiting{engine="0"} 0.0\n'
+        self._answer(running + waiting if self.path == "/metrics" else "")
 
     def do_POST(self) -> None:
         state["running"] += 1
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("verb")
     parser.add_argument("model")
     parser.add_argument("--uds")
-    arguments, others = parser.parse_known_args()
+    arguments, _ = parser.parse_known_args()
     Path("arguments.txt").write_text("\n".join(sys.argv[1:]))
     if os.environ.get("FAKE_FAILURE"):
         print("INFO starting")

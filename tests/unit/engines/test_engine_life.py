@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import engine_models
+import httpx
 import pytest
-from engine_harness import RunningEngine, started, wait_until
+from engine_harness import REPOSITORY, RunningEngine, started, wait_until
 
 from moorage.engines import sockets
 from moorage.engines.config import read_config
@@ -45,7 +47,7 @@ def fake_xllamacpp(folder: Path, code: str) -> dict[str, str]:
     """An environment in which the library is something else."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "xllamacpp.py").write_text(code)
-    return {"PYTHONPATH": f"{folder}:{Path(__file__).parents[3]}"}
+    return {"PYTHONPATH": f"{folder}:{REPOSITORY}"}
 
 
 ENDLESS_LOADING = """
@@ -105,7 +107,11 @@ def test_a_stopping_engine_is_not_found_any_more(engine: RunningEngine) -> None:
 
 
 def test_the_second_sigterm_ends_it_at_once(engine: RunningEngine) -> None:
-    thread = threading.Thread(target=lambda: pytest.raises(Exception, engine.post, CHAT, LONG))
+    def ask() -> None:
+        with pytest.raises(httpx.RemoteProtocolError):
+            engine.post(CHAT, LONG)
+
+    thread = threading.Thread(target=ask)
     thread.start()
     wait_until(lambda: engine.metric("llamacpp:requests_processing") == 1, engine)
     engine.terminate()
@@ -203,14 +209,12 @@ def test_a_reason_is_not_longer_than_its_readers_take(tmp_path: Path) -> None:
 
 def test_without_a_configuration_it_says_how_it_is_called() -> None:
     words = [sys.executable, "-m", "moorage.engines"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3], check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
 
 
 def test_connections_are_counted_also_before_they_are_accepted(tmp_path: Path) -> None:
-    import socket
-
     name = f"{tmp_path.name}-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
         listener.bind(str(tmp_path / name))

@@ -89,7 +89,11 @@ def test_a_prompt_over_the_context_of_a_slot_is_refused(engine: RunningEngine) -
 def test_slots_work_at_the_same_time_and_the_others_wait(engine: RunningEngine) -> None:
     statuses: list[int] = []
     body = {**QUESTION, "max_tokens": 500, "ignore_eos": True, "stream": True}
-    threads = [threading.Thread(target=lambda: statuses.append(engine.post(CHAT, body).status_code)) for _ in range(6)]
+
+    def ask() -> None:
+        statuses.append(engine.post(CHAT, body).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
     wait_until(lambda: engine.metric("llamacpp:requests_processing") == 4, engine)
@@ -202,8 +206,8 @@ def test_only_causes_are_told_and_each_once() -> None:
 0.00.003.900 I srv    load_model: information
 0.00.004.196 E srv          init: exiting due to model loading error
 """
-    expected = "gguf_init_from_reader: invalid magic characters: 'garb', expected 'GGUF'; error loading model: something else"
-    assert causes_in(text) == expected
+    first = "gguf_init_from_reader: invalid magic characters: 'garb', expected 'GGUF'"
+    assert causes_in(text) == f"{first}; error loading model: something else"
 
 
 def test_smollm2_knows_the_capital_of_france(tmp_path: Path) -> None:

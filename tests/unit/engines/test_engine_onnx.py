@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import engine_models
+import httpx2
 import numpy as np
 import onnx
 import openai
@@ -31,6 +32,7 @@ from moorage.engines.embedding_requests import BadEmbeddingsRequest, EncodingFor
 from moorage.engines.process import EngineError
 
 EMBEDDINGS = "/v1/embeddings"
+TOKEN_IDS = "'input' must be text: token ids are those of another model's tokenizer."
 MINILM: dict[str, Any] = {
     "engine": "onnx",
     "task": "llm/v1/embeddings",
@@ -83,7 +85,11 @@ def similarity(first: Sequence[float], second: Sequence[float]) -> float:
 
 @pytest.mark.parametrize(
     ("pooling", "expected"),
-    [(Pooling.MEAN, [[0.6, 0.8], [2**-0.5, 2**-0.5]]), (Pooling.CLS, [[0.6, 0.8], [1, 0]]), (Pooling.LAST, [[0.6, 0.8], [0, 1]])],
+    [
+        (Pooling.MEAN, [[0.6, 0.8], [2**-0.5, 2**-0.5]]),
+        (Pooling.CLS, [[0.6, 0.8], [1, 0]]),
+        (Pooling.LAST, [[0.6, 0.8], [0, 1]]),
+    ],
 )
 def test_rows_of_different_length_are_pooled_over_their_own_tokens(
     small: tuple[Path, Path], pooling: Pooling, expected: list[list[float]]
@@ -116,19 +122,19 @@ def test_a_file_that_is_no_model_is_named(small: tuple[Path, Path]) -> None:
 
 def test_what_waits_while_the_model_is_busy_goes_through_together() -> None:
     batches_seen: list[int] = []
-    free = threading.Event()
+    begun, free = threading.Event(), threading.Event()
 
     def embed(rows: Sequence[Tokens]) -> Vectors:
         batches_seen.append(len(rows))
-        if len(batches_seen) == 1:
-            assert free.wait(30)
+        begun.set()
+        assert free.wait(30)
         return np.array([[row[0]] for row in rows], np.float32)
 
     async def ask() -> list[Vectors]:
         batches = Batches(embed)
         first = asyncio.ensure_future(batches.embed([[1]]))
-        while not batches_seen:
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait, 30)
         others = [asyncio.ensure_future(batches.embed([[number], [-number]])) for number in range(2, 6)]
         await asyncio.sleep(0)
         assert batches.waiting == 4
@@ -141,31 +147,31 @@ def test_what_waits_while_the_model_is_busy_goes_through_together() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 200], ids=["short texts", "long texts"])
-def test_a_small_request_waits_for_one_round_of_a_large_one(length: int) -> None:
-    rounds: list[int] = []
-    free = threading.Event()
+def test_a_small_request_is_in_the_round_that_begins_next(length: int) -> None:
+    rounds: list[list[Tokens]] = []
+    begun, free = threading.Event(), threading.Event()
 
     def embed(rows: Sequence[Tokens]) -> Vectors:
-        rounds.append(sum(map(len, rows)))
+        rounds.append(list(rows))
+        begun.set()
         assert free.wait(30)
         return np.zeros((len(rows), 1), np.float32)
 
-    async def ask() -> int:
+    async def ask() -> None:
         batches = Batches(embed)
         large = asyncio.ensure_future(batches.embed([[1] * length] * 2000))
-        while not rounds:
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait, 30)
         small = asyncio.ensure_future(batches.embed([[2]]))
         await asyncio.sleep(0)
         free.set()
-        await small
-        before = len(rounds)
-        await large
-        return before
+        await asyncio.gather(small, large)
 
-    assert asyncio.run(ask()) <= 4  # one round more may have begun until the answer was seen
-    assert len(rounds) >= 31
-    assert max(rounds) < 2048 + length
+    asyncio.run(ask())
+    assert [[2] in rows for rows in rounds[:3]] == [False, True, False]
+    assert sum(map(len, rounds)) == 2001
+    assert max(map(len, rounds)) <= 64
+    assert max(sum(map(len, rows)) for rows in rounds) < 2048 + length
 
 
 def test_a_request_that_was_given_up_costs_no_more() -> None:
@@ -222,14 +228,14 @@ def test_a_failure_is_that_of_its_request_and_the_next_one_works() -> None:
         ({"input": ["a", ""]}, "'input[1]' must not be empty.", "input"),
         ({"input": ""}, "'input[0]' must not be empty.", "input"),
         ({"input": ["a", None]}, "'input[1]' must be a string.", "input"),
-        ({"input": [1, 2]}, "'input' must be text: token ids are those of another model's tokenizer.", "input"),
-        ({"input": [[1, 2]]}, "'input' must be text: token ids are those of another model's tokenizer.", "input"),
+        ({"input": [1, 2]}, TOKEN_IDS, "input"),
+        ({"input": [[1, 2]]}, TOKEN_IDS, "input"),
         (
             {"input": "a", "dimensions": 2},
             "'dimensions' must be 384: the vectors of this model cannot be shortened.",
             "dimensions",
         ),
-        ({"input": "a", "encoding_format": "hex"}, "'encoding_format' must be 'float' or 'base64'.", "encoding_format"),
+        ({"input": "a", "encoding_format": 1}, "'encoding_format' must be 'float' or 'base64'.", "encoding_format"),
         ({"input": "a", "instruction": 1}, "'instruction' must be a string.", "instruction"),
         ([1], "The request must be a JSON object.", None),
     ],
@@ -285,7 +291,7 @@ def test_base64_is_little_endian_float32_and_openais_client_reads_it(engine: Run
     body = {"input": "hello", "encoding_format": "base64"}
     encoded = engine.post(EMBEDDINGS, body).json()["data"][0]["embedding"]
     assert struct.unpack("<384f", base64.b64decode(encoded)) == pytest.approx(floats, abs=1e-6)
-    transport = __import__("httpx2").HTTPTransport(uds=engine.config["socket"])
+    transport = httpx2.HTTPTransport(uds=engine.config["socket"])
     http = openai.DefaultHttpxClient(transport=transport)
     with openai.OpenAI(base_url="http://engine/v1", api_key="-", http_client=http) as client:
         answer = client.embeddings.create(model="a-model", input="hello")
@@ -316,7 +322,8 @@ def test_a_vector_hardly_depends_on_what_else_is_asked(engine: RunningEngine) ->
     [alone] = vectors_of(engine.post(EMBEDDINGS, {"input": texts[77]}))
     together = vectors_of(engine.post(EMBEDDINGS, {"input": texts}))
     assert len(together) == 200
-    assert similarity(alone, together[77]) > 0.995  # weights of 8 bits; what they are multiplied with is scaled by batch
+    # Of this model in 8 bits, what goes in is scaled by batch.
+    assert similarity(alone, together[77]) > 0.995
 
 
 def test_other_paths_and_methods(engine: RunningEngine) -> None:
@@ -338,7 +345,7 @@ def test_a_client_that_goes_away_takes_its_texts_along(engine: RunningEngine) ->
         connection.sendall(head + body)
         wait_until(lambda: engine.metric("onnx:requests_deferred") == 1, engine)
         assert engine.metric("onnx:requests_processing") == 1
-        assert engine.client().get("/health").elapsed.total_seconds() < 1  # nothing waits for the model but who asks it
+        assert engine.client().get("/health").elapsed.total_seconds() < 1
     wait_until(lambda: engine.metric("onnx:requests_processing") == 0, engine, 10)
     assert engine.metric("onnx:texts_total") == texts_before
     assert vectors_of(engine.post(EMBEDDINGS, {"input": "hello"}))

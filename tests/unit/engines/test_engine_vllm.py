@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -158,7 +159,7 @@ def test_a_folder_without_a_model(tmp_path: Path, command: list[str]) -> None:
 def test_the_words_of_its_command_line(tmp_path: Path, model: Path) -> None:
     def words(**changes: Any) -> str:
         path = tmp_path / "config.json"
-        path.write_text(__import__("json").dumps(config_of(tmp_path, model, **changes)))
+        path.write_text(json.dumps(config_of(tmp_path, model, **changes)))
         return " ".join(vllm.arguments_of(read_config(path)))
 
     assert words().endswith("--enable-auto-tool-choice --tool-call-parser llama3_json")
