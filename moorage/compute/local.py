@@ -75,19 +75,12 @@ class LocalCompute:
         address = str(self._data.replica_socket(spec.replica_id))
         batching = spec.variables.get(BATCHING_VARIABLE, "auto").lower()
         config = {
-            "replica_id": spec.replica_id,
-            "endpoint": spec.endpoint,
-            "served_name": spec.served_name,
-            "folder": str(folder),
-            "socket": address,
-            "log": str(self._data.replica_log(spec.deployment_id, spec.replica_id)),
-            "log_bytes": self._settings.replica_log_bytes,
+            **self._common_config(spec),
             "model_path": str(spec.model_path),
             "chosen_variables": sorted(spec.variables),
             "batching": {"true": "on", "1": "on", "on": "on", "auto": "auto"}.get(batching, "off"),
             "threads": _THREADS,
             "strict_json": self._settings.strict_json,
-            "orphan_seconds": self._settings.replica_orphan_seconds,
             "client_uid": os.getuid(),
             "memory_bytes": int(_HARD_LIMIT * limit) + _RESERVES if limit else 0,
         }
@@ -114,20 +107,12 @@ class LocalCompute:
         await asyncio.to_thread(self._make_place, spec, uid)
         address = str(self._data.replica_socket(spec.replica_id))
         config = {
+            **self._common_config(spec),
             **asdict(engine),
             "tokenizer": str(engine.tokenizer) if engine.tokenizer is not None else None,
             "weights": str(spec.model_path),
             "threads": os.cpu_count() or 1,
-            "replica_id": spec.replica_id,
-            "endpoint": spec.endpoint,
-            "served_name": spec.served_name,
-            "folder": str(folder),
-            "socket": address,
-            "log": str(self._data.replica_log(spec.deployment_id, spec.replica_id)),
-            "log_bytes": self._settings.replica_log_bytes,
-            "supervisor_pid": os.getppid(),
-            "supervisor_started_at": start_ticks(os.getppid()),
-            "orphan_seconds": self._settings.replica_orphan_seconds,
+            **_supervisor(),
         }
         reached = [spec.model_path.parent, *([engine.tokenizer.parent] if engine.tokenizer is not None else [])]
         try:
@@ -143,6 +128,19 @@ class LocalCompute:
         replica = ReplicaProcess(spec.replica_id, address, process.pid, started_at)
         self._memory.watch(replica)
         return replica
+
+    def _common_config(self, spec: ReplicaSpec) -> dict[str, object]:
+        """What every kind of replica is told."""
+        return {
+            "replica_id": spec.replica_id,
+            "endpoint": spec.endpoint,
+            "served_name": spec.served_name,
+            "folder": str(self._data.replica(spec.replica_id)),
+            "socket": str(self._data.replica_socket(spec.replica_id)),
+            "log": str(self._data.replica_log(spec.deployment_id, spec.replica_id)),
+            "log_bytes": self._settings.replica_log_bytes,
+            "orphan_seconds": self._settings.replica_orphan_seconds,
+        }
 
     def _spawn_engine(
         self, folder: Path, config: dict[str, object], uid: int, reached: list[Path]
@@ -230,13 +228,15 @@ class LocalCompute:
         return bool(name == replica.replica_id)
 
     async def _adopt_engine(self, replica: ReplicaProcess) -> bool:
-        """It takes connections at the path of its socket, which has its name."""
+        """It takes connections at the path of its socket, which has its name. Without its supervisor it would end: it
+        is told of the one that there is now."""
         try:
             async with asyncio.timeout(_HANDSHAKE_SECONDS):
                 sock = await unix.connect(replica.address)
-        except (OSError, TimeoutError):
+            sock.close()
+            await asyncio.to_thread(_tell_supervisor, self._data.replica(replica.replica_id) / ENGINE_CONFIG)
+        except (OSError, TimeoutError, ValueError):
             return False
-        sock.close()
         self._memory.watch(replica)
         return True
 
@@ -361,6 +361,20 @@ class LocalCompute:
         process = self._engines.pop(replica_id, None)
         if process is not None:
             process.poll()  # so that it is no zombie
+
+
+def _supervisor() -> dict[str, int]:
+    """The process that this server ends with."""
+    return {"supervisor_pid": os.getppid(), "supervisor_started_at": start_ticks(os.getppid())}
+
+
+def _tell_supervisor(config: Path) -> None:
+    document = json.loads(config.read_text())
+    changed = config.with_suffix(".tmp")
+    changed.touch(mode=0o600)
+    os.chown(changed, config.stat().st_uid, config.stat().st_gid)
+    changed.write_text(json.dumps({**document, **_supervisor()}))
+    changed.replace(config)
 
 
 def _settle(future: asyncio.Future[None]) -> None:

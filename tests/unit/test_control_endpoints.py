@@ -333,14 +333,6 @@ def test_a_model_that_cannot_be_served_creates_nothing(plane: ControlPlane) -> N
     assert plane.notifier.endpoints == []
 
 
-def test_what_cannot_be_deployed_yet_is_said_clearly(plane: ControlPlane) -> None:
-    served = entity(entity_name="system.ai.llama", provisioned_model_units=50)
-    response = plane.request("POST", ENDPOINTS, json={"name": "x", "config": {"served_entities": [served]}})
-    status, code, message = error(response)
-    assert (status, code) == (501, "NOT_IMPLEMENTED")
-    assert message.startswith("Provisioned throughput")
-
-
 def test_events_are_listed_newest_first(plane: ControlPlane) -> None:
     plane.create("other")
     plane.create()

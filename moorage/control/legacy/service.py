@@ -55,6 +55,7 @@ from moorage.control.legacy.views import ServedModel
 from moorage.control.lifecycle import Trigger
 from moorage.control.logs import build_log, replica_logs, service_log, tag, tail
 from moorage.control.metrics import MetricsService
+from moorage.control.routers.requests import event_before
 from moorage.control.store import endpoints, identity, legacy, registered_models
 from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
@@ -220,7 +221,7 @@ class LegacyService:
         Raises:
             InvalidParameterValue: the page token is of no answer.
         """
-        before = _page_token(request.page_token)
+        before = event_before(request.page_token)
         with reading(self.deps.sessions) as session:
             _, endpoint = self._found(session, caller, request, ModelLevel.CAN_READ)
             versions = {
@@ -393,14 +394,6 @@ def _replica_log(data: DataDirectory, deployment_id: str | None, replica: str) -
         if replica in (path.stem, tag(path.stem)):
             return tail(path, _LONGEST_LOG)
     raise ResourceDoesNotExist(f"No log of a replica '{replica}' found.")
-
-
-def _page_token(text: str | None) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidParameterValue("Invalid value for 'page_token': must be the next_page_token of an answer")
-    return int(text)
 
 
 def _shown(version: ModelVersion, caller: Principal, level: ModelLevel) -> ModelVersionDatabricks:

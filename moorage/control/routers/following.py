@@ -14,7 +14,8 @@ from fastapi.sse import EventSourceResponse
 
 from moorage.control.dependencies import Caller
 from moorage.control.following import Followers
-from moorage.control.routers.serving_endpoints import LONGEST_ID, ConfigVersion, Endpoints, EventFilter
+from moorage.control.routers.requests import LONGEST_ID
+from moorage.control.routers.serving_endpoints import ConfigVersion, Endpoints, EventFilter
 
 router = APIRouter(prefix="/api/2.0/serving-endpoints/{name}", tags=["serving-endpoints"])
 

@@ -5,15 +5,13 @@ Source: Databricks documentation, create and manage Serverless Real-Time Inferen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from moorage.api.endpoints import Logs
-from moorage.api.errors import BadRequest
 from moorage.api.legacy import (
     EndpointStatusAnswer,
     EndpointStatusList,
@@ -37,6 +35,7 @@ from moorage.api.validation import error_from
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller
 from moorage.control.legacy.service import LegacyService
+from moorage.control.routers.requests import document_of
 
 _NOTHING = Empty()
 _Given = TypeVar("_Given", bound=BaseModel)
@@ -52,25 +51,13 @@ def _given(kind: type[_Given]) -> Callable[[Request], Awaitable[_Given]]:
     """Parameters of a GET: each from the query string, else from the JSON body that it may have."""
 
     async def read(request: Request) -> _Given:
-        document = {**_document(await request.body()), **request.query_params}
+        document = {**document_of(await request.body()), **request.query_params}
         try:
             return kind.model_validate(document)
         except ValidationError as error:
             raise error_from(error.errors()) from None
 
     return read
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("Could not parse request object: not valid JSON") from error
-    if not isinstance(document, dict):
-        raise BadRequest("Could not parse request object: Expected an object")
-    return document
 
 
 Legacy = Annotated[LegacyService, Depends(_service)]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from moorage.api.endpoints import CreateEndpoint, EndpointDetail, EndpointList, EventList, LogFileList, Logs
-from moorage.api.errors import BadRequest, InvalidParameterValue
+from moorage.api.errors import InvalidParameterValue
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller
 from moorage.control.endpoints import EndpointService
+from moorage.control.routers.requests import document_of, event_before
 from moorage.control.store import endpoints as store
 
 router = APIRouter(prefix="/api/2.0/serving-endpoints", tags=["serving-endpoints"])
-
-LONGEST_ID = 19  # digits; with fewer than that an id is within 64 bits
 
 
 def _service(request: Request) -> EndpointService:
@@ -32,7 +30,7 @@ async def _config_version(request: Request) -> int | None:
     """
     given: object = request.query_params.get("config_version")
     if given is None:
-        given = _document(await request.body()).get("config_version")
+        given = document_of(await request.body()).get("config_version")
     if given is None:
         return None
     text = str(given)
@@ -41,38 +39,13 @@ async def _config_version(request: Request) -> int | None:
     return int(text)
 
 
-def _document(body: bytes) -> dict[str, object]:
-    if not body.strip():
-        return {}
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("Could not parse request object: not valid JSON") from error
-    if not isinstance(document, dict):
-        raise BadRequest("Could not parse request object: Expected an object")
-    return document
-
-
 def _event_filter(served_entity_name: str | None = None, event_type: str | None = None) -> store.EventFilter:
     return store.EventFilter(served_name=served_entity_name or None, event_type=event_type or None)
 
 
-def _page_token(page_token: str | None = None) -> int | None:
-    """The `next_page_token` of the page before.
-
-    Raises:
-        InvalidParameterValue: no answer has had such a token.
-    """
-    if not page_token:
-        return None
-    if not (page_token.isascii() and page_token.isdigit() and len(page_token) < LONGEST_ID):
-        raise InvalidParameterValue("Invalid value for 'page_token': must be the next_page_token of an answer")
-    return int(page_token)
-
-
 Endpoints = Annotated[EndpointService, Depends(_service)]
 EventFilter = Annotated[store.EventFilter, Depends(_event_filter)]
-PageToken = Annotated[int | None, Depends(_page_token)]
+PageToken = Annotated[int | None, Depends(event_before)]
 ConfigVersion = Annotated[int | None, Depends(_config_version)]
 PageSize = Annotated[int, Query(ge=1, le=1000)]
 

@@ -20,6 +20,14 @@ import psutil
 from moorage.replica.process import start_ticks
 
 REPOSITORY = Path(__file__).parents[3]
+IMPATIENT = """
+import sys
+from moorage.engines import process
+from moorage.engines.__main__ import main
+process._KEPT_SECONDS = 0.3
+process.exit_with(main(sys.argv[1:]))
+"""
+"""An engine that does not wait long for a connection whose request it does not know of."""
 SECONDS = 60.0
 
 

@@ -24,10 +24,11 @@ from moorage.supervisor.linux import is_running
 START = """
 import sys
 from pathlib import Path
-from moorage.engines.process import Process, exit_with
+from moorage.engines import process
 from moorage.engines.vllm import VllmEngine
+process._KEPT_SECONDS = 0.3
 command, devices, config = map(Path, sys.argv[1:])
-exit_with(Process(config, lambda config: VllmEngine(config, command, devices)).run())
+process.exit_with(process.Process(config, lambda config: VllmEngine(config, command, devices)).run())
 """
 
 

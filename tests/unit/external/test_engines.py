@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -1018,6 +1018,7 @@ FIELDS = (
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first draw takes seconds on a busy machine
 @given(st.sampled_from([CHAT, COMPLETIONS, EMBEDDINGS]), st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES))
 def test_a_body_is_refused_or_can_be_sent(task: ExternalTask, body: dict[str, Any]) -> None:
     asked = call(task, **body)
