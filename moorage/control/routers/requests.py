@@ -26,7 +26,7 @@ def document_of(body: bytes) -> dict[str, object]:
     return document
 
 
-def event_before(page_token: str | None) -> int | None:
+def event_before(page_token: str | None = None) -> int | None:
     """The id that the `next_page_token` of a page of events stands for; None for the first page.
 
     Raises:
