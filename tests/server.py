@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from mlflow.tracking import fluent
 
 READY_LINE = re.compile(r"^Moorage is ready at (\S+)$", re.MULTILINE)
 START_SECONDS = 60.0
@@ -26,6 +27,7 @@ OTHER_USER = "other@example.com"
 OTHER_TOKEN = "dapi" + "0123456789abcdef" * 2
 _TAIL_BYTES = 6000
 _CLIENT_PREFIXES = ("DATABRICKS_", "MLFLOW_", "MOORAGE_")
+_CATALOGUE_ENDPOINTS = 2
 _SETTLED = {"NOT_UPDATING", "UPDATE_FAILED", "UPDATE_CANCELED"}
 
 Json = dict[str, Any]
@@ -140,8 +142,12 @@ class Server:
 
     @contextmanager
     def as_client(self) -> Iterator[None]:
-        """Run with the environment variables that point every client at this server."""
+        """Run with the environment variables that point every client at this server, in its default experiment.
+
+        MLflow remembers the experiment that was set last for the whole process: another server's would follow here.
+        """
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fluent, "_active_experiment_id", None)
             for name in list(os.environ):
                 if name.startswith(_CLIENT_PREFIXES):
                     patch.delenv(name)
@@ -159,6 +165,16 @@ class Server:
         answer = self.http.get(f"/api/2.0/serving-endpoints/{name}")
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def wait_for_catalogue(self) -> None:
+        """Wait until the endpoints of the model catalogue, which appear by themselves, have settled."""
+
+        def have_settled() -> bool:
+            endpoints = self.http.get("/api/2.0/serving-endpoints").json().get("endpoints", [])
+            states = [one["state"]["config_update"] for one in endpoints if one["name"].startswith("databricks-")]
+            return len(states) == _CATALOGUE_ENDPOINTS and all(state in _SETTLED for state in states)
+
+        wait_for("the endpoints of the catalogue", have_settled, 60)
 
     def settled(self, name: str, seconds: float = 120.0) -> Json:
         """The endpoint, once its update has ended one way or the other."""

@@ -14,6 +14,8 @@ from load import CLIENTS, grows_by, load_on
 from models import Registered, Registry
 from server import Server, data_directory, is_alive, running_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 NAME = "chaos-iris"
 
 

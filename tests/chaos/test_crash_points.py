@@ -24,6 +24,8 @@ from server import Server, data_directory, endpoint_body, is_alive, wait_for
 from moorage.control.crash_points import VARIABLE, CrashPoint, marker
 from moorage.datadir import DataDirectory
 
+pytestmark = pytest.mark.alone
+
 LANES = 3
 DEATHS = 5  # of one server's control plane; each costs twice the wait for the next start
 PATIENCE = 25.0

@@ -30,6 +30,8 @@ from moorage.api.external_models import ExternalTask, Provider
 from moorage.telemetry.request_log import LoggedRequest, decode
 from moorage.telemetry.spool import read_segment
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 REQUESTS = 1000
 AT_ONCE = 40

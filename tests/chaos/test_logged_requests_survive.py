@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import aiohttp
 import duckdb
+import pytest
 from deltalake import DeltaTable
 from fake_provider.running import running_fake_provider
 from providers_of_tests import WAYS
@@ -22,6 +23,8 @@ from server import Server, running_server, wait_for
 
 from moorage.api.inference_tables import USAGE_TABLE
 from moorage.datadir import DataDirectory
+
+pytestmark = pytest.mark.alone
 
 REQUESTS = 10_000
 CLIENTS = 16

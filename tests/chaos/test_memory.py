@@ -18,6 +18,8 @@ from mlflow.pyfunc import PythonModel
 from models import Registered, Registry, pins
 from server import Json, Server, running_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 LIMIT_MIB = 700
 NEIGHBOUR = "modest-iris"

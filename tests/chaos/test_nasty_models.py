@@ -14,6 +14,8 @@ from mlflow.pyfunc import PythonModel
 from models import Registered, Registry, pins
 from server import Server, is_alive, running_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 NAME = "nasty"
 NEIGHBOUR = "well-behaved"
 

@@ -13,6 +13,8 @@ from load import connections_on, grows_by, many_connections
 from models import Registered, Registry
 from server import Server, running_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 NAME = "elastic"
 PREDICTIONS = [1.5, 2.25, 13.0]
 IDLE = 2  # seconds until an endpoint that may is at zero

@@ -20,6 +20,8 @@ from load import many_connections
 from server import Server, is_alive, running_server, wait_for
 from staged_models import ROWS, Gates, Sources, StagedModel, answering, gates
 
+pytestmark = pytest.mark.alone
+
 NAME = "busy-stage"
 CONNECTIONS = 16
 VERSIONS = 8

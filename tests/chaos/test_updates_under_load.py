@@ -10,6 +10,8 @@ from load import grows_by, load_on
 from models import Registered, Registry
 from server import Server, running_server, wait_for
 
+pytestmark = pytest.mark.alone
+
 NAME = "busy-iris"
 PATH = f"/api/2.0/serving-endpoints/{NAME}"
 BURST = 200
