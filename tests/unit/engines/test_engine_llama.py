@@ -96,8 +96,8 @@ def test_slots_work_at_the_same_time_and_the_others_wait(engine: RunningEngine) 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: engine.metric("llamacpp:requests_processing") == 4, engine)
-    assert engine.metric("llamacpp:requests_deferred") == 2
+    wait_until(lambda: engine.metric("llamacpp:requests_deferred") == 2, engine)
+    assert engine.metric("llamacpp:requests_processing") == 4
     for thread in threads:
         thread.join()
     assert statuses == [200] * 6
