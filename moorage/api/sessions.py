@@ -22,3 +22,17 @@ class SessionInfo(WireOutput):
 
     user_name: str
     expiry_time: int
+
+
+class SessionState(WireOutput):
+    """What a page has to know before anything else. The caller's fields are absent when nobody is signed in.
+
+    `sign_in_with_provider` says whether `/oidc/login` leads to an OpenID Connect provider.
+    """
+
+    version: str
+    sign_in_with_provider: bool
+    user_name: str | None = None
+    user_id: str | None = None
+    display_name: str | None = None
+    is_admin: bool | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from fastapi import FastAPI
 
+from moorage.api.pages import ASSETS_PREFIX
 from moorage.control.audit import AuditLog, AuditTrail
 from moorage.control.dependencies import ControlDependencies, Notifier, Site
 from moorage.control.endpoint_settings import EndpointSettings
@@ -14,6 +18,7 @@ from moorage.control.legacy.service import LegacyService
 from moorage.control.legacy.stages import StageWatcher
 from moorage.control.metrics import MetricsService
 from moorage.control.oauth.service import OAuthService
+from moorage.control.pages import BUNDLE, assets
 from moorage.control.permission_objects import object_kinds
 from moorage.control.permissions import PermissionService
 from moorage.control.query_schemas import QuerySchemas
@@ -29,6 +34,7 @@ from moorage.control.routers import (
     metrics,
     model_checks,
     oauth,
+    pages,
     permissions,
     provisioned_throughput,
     query_schema,
@@ -50,17 +56,50 @@ from moorage.control.token_management import TokenManagement
 from moorage.control.tokens import TokenService
 from moorage.identity.ids import new_workspace_id
 
-__all__ = ["ControlDependencies", "Notifier", "create_app"]
+__all__ = ["ControlDependencies", "Notifier", "api_document", "create_app"]
+
+_ROUTERS = (
+    discovery,
+    scim,
+    secrets,
+    tokens,
+    serving_endpoints,
+    endpoint_updates,
+    endpoint_settings,
+    model_checks,
+    following,
+    metrics,
+    permissions,
+    query_schema,
+    provisioned_throughput,
+    external_function,
+    token_management,
+    oauth,
+    service_principal_secrets,
+    sessions,
+    legacy,
+    tables,
+    audit,
+)
 
 
-def create_app(deps: ControlDependencies) -> FastAPI:
-    """The application on these parts. The database must have the newest schema."""
+def api_document() -> dict[str, Any]:
+    """OpenAPI of the control plane's own routes, from which the web UI's client is generated."""
+    app = FastAPI(title="Moorage")
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    return app.openapi()
+
+
+def create_app(deps: ControlDependencies, bundle: Path = BUNDLE) -> FastAPI:
+    """The application on these parts. The database must have the newest schema; `bundle` holds the built web UI."""
     with deps.sessions.begin() as session:
         workspace_id = ensure_workspace_id(session, new_workspace_id())
     site = Site(base_url=deps.settings.base_url, workspace_id=workspace_id)
 
     app = FastAPI(title="Moorage", redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
+    app.state.bundle = bundle
     app.state.sessions = deps.sessions
     app.state.scim = scim.ScimServices.on(deps)
     app.state.endpoints = EndpointService(deps, site)
@@ -75,35 +114,16 @@ def create_app(deps: ControlDependencies) -> FastAPI:
     app.state.metrics = MetricsService(deps)
     app.state.permissions = PermissionService(deps, object_kinds(deps))
     app.state.registry_access = RegistryAccess(deps)
-    app.include_router(metrics.router)
-    app.include_router(permissions.router)
-    routers = (
-        discovery,
-        scim,
-        secrets,
-        tokens,
-        serving_endpoints,
-        endpoint_updates,
-        endpoint_settings,
-        model_checks,
-        following,
-    )
-    for module in routers:
-        app.include_router(module.router)
-    for module in (query_schema, provisioned_throughput, external_function):
-        app.include_router(module.router)
     app.state.token_management = TokenManagement(deps, site)
     app.state.oauth = OAuthService(deps, site)
-    for module in (token_management, oauth, service_principal_secrets, sessions):
-        app.include_router(module.router)
     app.state.stage_watcher = StageWatcher(deps.sessions, deps.registry, deps.notifier.endpoint_changed, deps.clock)
     app.state.legacy = LegacyService(deps, app.state.stage_watcher, app.state.metrics)
-    app.include_router(legacy.router)
     app.state.throughput = ThroughputModels(deps.registry, deps.data.catalogue)
     app.state.tables = TablesService(deps)
-    app.include_router(tables.router)
     app.state.audit_log = AuditLog(deps.sessions)
-    app.include_router(audit.router)
+    for module in (*_ROUTERS, pages):
+        app.include_router(module.router)
+    app.mount(ASSETS_PREFIX.rstrip("/"), assets(bundle))
     install_error_handlers(app)
     app.add_middleware(AuditTrail, sessions=deps.sessions, clock=deps.clock)
     app.add_middleware(Surface)

@@ -23,6 +23,7 @@ from moorage.api.errors import (
     ResourceDoesNotExist,
     TemporarilyUnavailable,
 )
+from moorage.api.pages import is_open as is_open_page
 from moorage.api.routing import Availability, EndpointRoute, Principal, ReplicaFault, ServedRoute
 from moorage.api.surfaces import SURFACE_PATHS, Surface
 from moorage.external.exchanges import error_document
@@ -227,7 +228,7 @@ class Gateway:
             if caller.only_endpoint is not None:
                 raise PermissionDenied("This token opens nothing but queries to its serving endpoint.")
         except ApiError:
-            if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIXES):
+            if path not in _OPEN_PATHS and not path.startswith(_OPEN_PREFIXES) and not is_open_page(path):
                 raise
             caller = None
         await self._upstreams.forward(scope, receive, send, caller, request.id)

@@ -24,6 +24,8 @@ from moorage.tables.location import TablePlace
 from moorage.tables.status import read_report
 from moorage.telemetry.spool import closed_segments, spool_bytes
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 25.0
 TABLES = ("prod.logs.ads_payload", "prod.logs.old_payload", USAGE_TABLE)
 

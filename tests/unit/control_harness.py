@@ -204,7 +204,8 @@ def control_plane(folder: Path, **chosen: Any) -> Iterator[ControlPlane]:
         return Observation(phases.get(replica.replica_id, ReplicaPhase.READY))
 
     app = create_app(
-        ControlDependencies(settings, data, sessions, registry, notifier, clock, telemetry, observe, encryption)
+        ControlDependencies(settings, data, sessions, registry, notifier, clock, telemetry, observe, encryption),
+        bundle=folder / "no-bundle",
     )
     # A check that is accepted never runs: the client's event loop ends with each request.
     secrets = SecretReader(sessions, encryption)

@@ -7,16 +7,19 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from moorage import __version__
 from moorage.api.errors import ApiError, EndpointNotFound
-from moorage.api.sessions import SESSION_COOKIE, SessionInfo, SignIn
+from moorage.api.sessions import SESSION_COOKIE, SessionInfo, SessionState, SignIn
 from moorage.api.wire import Empty
-from moorage.control.dependencies import Caller
+from moorage.control.dependencies import Caller, OptionalCaller
 from moorage.control.oauth.pages import local_path, refusal_page, see_other, sign_in_page
 from moorage.control.oauth.service import OAuthService
 from moorage.control.oauth.sessions import ATTEMPT_SECONDS
 from moorage.control.oauth.short_lived_tokens import IssuedToken
 from moorage.control.oauth.token_endpoint import read_form
+from moorage.control.pages import is_built, page
 from moorage.control.routers.oauth import Body
+from moorage.control.routers.pages import Bundle
 
 router = APIRouter(tags=["sessions"])
 
@@ -29,6 +32,16 @@ def _service(request: Request) -> OAuthService:
 
 
 OAuth = Annotated[OAuthService, Depends(_service)]
+
+
+@router.get(_SESSION, response_model_exclude_none=True)
+def session_state(oauth: OAuth, caller: OptionalCaller) -> SessionState:
+    """Who the caller is, if anybody, and how one may sign in."""
+    state = SessionState(version=__version__, sign_in_with_provider=oauth.provider is not None)
+    if caller is None:
+        return state
+    fields = {"user_name": caller.user_name, "user_id": caller.id, "is_admin": caller.admin}
+    return state.model_copy(update={**fields, "display_name": caller.display_name or caller.user_name})
 
 
 @router.post(_SESSION)
@@ -46,9 +59,14 @@ def sign_out(oauth: OAuth, caller: Caller, response: Response) -> Empty:
 
 
 @router.get("/login")
-def sign_in_form(oauth: OAuth, code: str | None = None, return_to: str = "/") -> Response:
-    """The page that asks for a token; with the one-time code that the server prints, signed in at once."""
+def sign_in_form(oauth: OAuth, bundle: Bundle, code: str | None = None, return_to: str = "/") -> Response:
+    """The page that asks for a token; with the one-time code that the server prints, signed in at once.
+
+    It is the web UI's, or a plain form where that is not built.
+    """
     if code is None:
+        if is_built(bundle):
+            return page(bundle)
         return sign_in_page(local_path(return_to), with_provider=oauth.provider is not None)
     try:
         issued = oauth.sessions.redeem(code)

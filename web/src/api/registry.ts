@@ -1,0 +1,68 @@
+// MLflow's model registry, as its REST API has it.
+import { useQuery } from "@tanstack/react-query";
+import { requestJson } from "./client";
+
+const ROOT = "/api/2.0/mlflow";
+
+export interface ModelTag {
+  key: string;
+  value: string;
+}
+
+export interface RegisteredModel {
+  name: string;
+  creation_timestamp?: number;
+  last_updated_timestamp?: number;
+  description?: string;
+  latest_versions?: ModelVersion[];
+  tags?: ModelTag[];
+  aliases?: { alias: string; version: string }[];
+}
+
+export interface ModelVersion {
+  name: string;
+  version: string;
+  creation_timestamp?: number;
+  last_updated_timestamp?: number;
+  current_stage?: string;
+  description?: string;
+  user_id?: string;
+  source?: string;
+  run_id?: string;
+  status?: string;
+  status_message?: string;
+  tags?: ModelTag[];
+  aliases?: string[];
+}
+
+/** Registered models whose names hold `text`, by name; one page of at most `limit`. */
+export async function searchModels(text = "", limit = 200, pageToken = ""): Promise<{ models: RegisteredModel[]; next?: string }> {
+  const query = new URLSearchParams({ max_results: String(limit), order_by: "name ASC" });
+  if (text) query.set("filter", `name ILIKE '%${text.replaceAll("'", "''")}%'`);
+  if (pageToken) query.set("page_token", pageToken);
+  const answer = await requestJson<{ registered_models?: RegisteredModel[]; next_page_token?: string }>(
+    "GET",
+    `${ROOT}/registered-models/search?${query}`,
+  );
+  return { models: answer.registered_models ?? [], next: answer.next_page_token || undefined };
+}
+
+export async function getModel(name: string): Promise<RegisteredModel> {
+  const query = new URLSearchParams({ name });
+  const answer = await requestJson<{ registered_model: RegisteredModel }>("GET", `${ROOT}/registered-models/get?${query}`);
+  return answer.registered_model;
+}
+
+/** All versions of a model, the newest first. */
+export async function modelVersions(name: string): Promise<ModelVersion[]> {
+  const query = new URLSearchParams({ filter: `name='${name.replaceAll("'", "''")}'`, max_results: "1000" });
+  const answer = await requestJson<{ model_versions?: ModelVersion[] }>("GET", `${ROOT}/model-versions/search?${query}`);
+  return (answer.model_versions ?? []).sort((a, b) => Number(b.version) - Number(a.version));
+}
+
+export const useModels = (text: string) => useQuery({ queryKey: ["models", text], queryFn: () => searchModels(text) });
+
+export const useModel = (name: string) => useQuery({ queryKey: ["model", name], queryFn: () => getModel(name), enabled: !!name });
+
+export const useModelVersions = (name: string, refetchInterval: number | false = false) =>
+  useQuery({ queryKey: ["model-versions", name], queryFn: () => modelVersions(name), enabled: !!name, refetchInterval });

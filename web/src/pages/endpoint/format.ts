@@ -1,0 +1,35 @@
+// Figures in the language of the page.
+
+const UNITS: [string, number][] = [
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+/** "3m 20s", "2d 4h": the two biggest units. */
+export function duration(seconds: number, language: string): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const first = Math.max(0, UNITS.findIndex(([, length]) => whole >= length));
+  const shown = whole === 0 ? UNITS.slice(-1) : UNITS.slice(first, first + 2);
+  let rest = whole;
+  const words: string[] = [];
+  for (const [unit, length] of shown) {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    if (count > 0 || words.length === 0) {
+      words.push(new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "narrow" }).format(count));
+    }
+  }
+  return words.join(" ");
+}
+
+export function memory(bytes: number, language: string): string {
+  const mebibytes = bytes / 1024 ** 2;
+  const format = new Intl.NumberFormat(language, { maximumFractionDigits: mebibytes >= 1024 ? 1 : 0 });
+  return mebibytes >= 1024 ? `${format.format(mebibytes / 1024)} GiB` : `${format.format(mebibytes)} MiB`;
+}
+
+export function percent(value: number, language: string, digits = 1): string {
+  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(value / 100);
+}

@@ -1,0 +1,69 @@
+import { type InfiniteData, useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo } from "react";
+import { client, unwrap } from "../../api/client";
+import { type FollowState, useFollow } from "../../api/follow";
+import type { EventList, EventOutput } from "../../api/schema";
+
+const PAGE_SIZE = 100;
+const MOST_AT_ONCE = 1000;
+
+export interface EventChoice {
+  entity: string;
+  type: string;
+}
+
+function eventQuery({ entity, type }: EventChoice) {
+  return { ...(entity && { served_entity_name: entity }), ...(type && { event_type: type }) };
+}
+
+/** The events of an endpoint, newest first, page by page, and those that happen meanwhile. */
+export function useEvents(name: string, choice: EventChoice) {
+  const queries = useQueryClient();
+  const queryKey = useMemo(() => ["endpoint", name, "events", choice.entity, choice.type], [name, choice.entity, choice.type]);
+  const pages = useInfiniteQuery({
+    queryKey,
+    queryFn: ({ pageParam }) =>
+      unwrap(
+        client.GET("/api/2.0/serving-endpoints/{name}/events", {
+          params: { path: { name }, query: { ...eventQuery(choice), page_size: PAGE_SIZE, ...(pageParam && { page_token: pageParam }) } },
+        }),
+      ),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next_page_token ?? undefined,
+  });
+  const stream = `/api/2.0/serving-endpoints/${encodeURIComponent(name)}/events/stream?${new URLSearchParams(eventQuery(choice))}`;
+  const state: FollowState = useFollow(stream, ["event"], (_kind, data) => {
+    const event = JSON.parse(data) as EventOutput;
+    queries.setQueryData<InfiniteData<EventList, string>>(queryKey, (before) => before && withEvent(before, event));
+  });
+  // What happened between the first page and the stream is in neither.
+  useEffect(() => {
+    if (state === "open") void queries.invalidateQueries({ queryKey });
+  }, [state, queries, queryKey]);
+  const events = useMemo(() => unique(pages.data?.pages.flatMap((page) => page.events) ?? []), [pages.data]);
+  return { pages, events, state };
+}
+
+function withEvent(data: InfiniteData<EventList, string>, event: EventOutput): InfiniteData<EventList, string> {
+  const [first, ...others] = data.pages;
+  if (!first || first.events.some((one) => one.id === event.id)) return data;
+  return { ...data, pages: [{ ...first, events: [event, ...first.events] }, ...others] };
+}
+
+function unique(events: EventOutput[]): EventOutput[] {
+  const byId = new Map(events.map((event) => [event.id, event]));
+  return [...byId.values()].sort((a, b) => b.id - a.id);
+}
+
+/** The types of the endpoint's latest events. */
+export function useEventTypes(name: string) {
+  return useQuery({
+    queryKey: ["endpoint", name, "event-types"],
+    staleTime: 30_000,
+    queryFn: async () => {
+      const params = { path: { name }, query: { page_size: MOST_AT_ONCE } };
+      const call = client.GET("/api/2.0/serving-endpoints/{name}/events", { params });
+      return [...new Set((await unwrap(call)).events.map((event) => event.event_type))].sort();
+    },
+  });
+}
