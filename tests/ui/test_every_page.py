@@ -134,7 +134,7 @@ def test_a_thousand_endpoints_are_searched_and_sorted_quickly(seen: Server, open
     page.goto("/ml/endpoints")
     expect(page.get_by_role("link", name="endpoint-0001", exact=True)).to_be_visible()
     began = time.monotonic()
-    page.get_by_role("textbox", name="Search by name").fill("0777")
+    page.get_by_role("textbox", name="Filter by name").fill("0777")
     expect(page.get_by_role("link", name="endpoint-0777", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="endpoint-0001", exact=True)).to_have_count(0)
     assert time.monotonic() - began < 3
@@ -157,14 +157,22 @@ def test_links_of_mlflows_clients_lead_to_mlflow(seen: Server, open_page: Open) 
 
 def test_the_first_page_is_small_and_soon_there(seen: Server, open_page: Open) -> None:
     sizes: list[int] = []
-    page = open_page("/login")
+    page = open_page("/settings")
+    settled(page)
     page.on(
         "response",
         lambda answer: sizes.append(len(gzip.compress(answer.body()))) if "/assets/" in answer.url else None,
     )
-    page.context.clear_cookies(name="none")
-    page.goto("/ml/endpoints")
-    settled(page)
+    seconds: list[float] = []
+    cache = page.context.new_cdp_session(page)
+    cache.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    for _ in range(3):
+        sizes.clear()
+        began = time.monotonic()
+        page.goto("/ml/endpoints", wait_until="commit")
+        page.get_by_role("button", name="Account").wait_for()
+        page.get_by_role("link", name=NAME, exact=True).wait_for()
+        seconds.append(time.monotonic() - began)
+        settled(page)
     assert 100_000 < sum(sizes) < 600_000
-    timed = page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive")
-    assert timed < 1000
+    assert min(seconds) < 1, seconds

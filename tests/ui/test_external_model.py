@@ -35,7 +35,9 @@ def test_an_external_model_by_clicks_then_a_chat_with_it(
     page.get_by_role("button", name="Create", exact=True).click()
     page.wait_for_url(f"**/ml/endpoints/{NAME}")
     expect_condition(page, "ready", 30)
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)  # such endpoints have nothing to stop
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(
+        0
+    )  # such endpoints have nothing to stop
 
     page.get_by_role("button", name="Use", exact=True).click()
     page.get_by_role("textbox", name="Message", exact=True).fill("Say hello to the harbour")

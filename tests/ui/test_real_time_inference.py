@@ -47,7 +47,9 @@ def test_enable_score_move_and_disable(open_page: Open, server: Server) -> None:
     page.get_by_role("button", name="Save compute settings of Production").click()
 
     def is_medium() -> bool:
-        answer = server.http.get("/api/2.0/preview/mlflow/endpoints-v2/list-versions", params={"registered_model_name": name})
+        answer = server.http.get(
+            "/api/2.0/preview/mlflow/endpoints-v2/list-versions", params={"registered_model_name": name}
+        )
         return "Medium" in answer.text
 
     wait_for("the size of Production", is_medium, 20)

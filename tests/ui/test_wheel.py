@@ -21,7 +21,10 @@ UV = Path(sys.executable).with_name("uv")
 def copy_of_the_tree(folder: Path) -> Path:
     """What a clone would have of this checkout, with what is not committed yet; nothing that was built."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -45,7 +48,9 @@ def test_a_wheel_in_an_empty_environment_serves_the_ui(tmp_path: Path) -> None:
 
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True, env=environment)
+    subprocess.run(
+        [UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True, env=environment
+    )
     subprocess.run([UV, "pip", "install", "--quiet", "--python", python, wheel], check=True, env=environment)
 
     with data_directory() as data, (tmp_path / "server.log").open("wb+") as log:

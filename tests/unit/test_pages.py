@@ -75,7 +75,9 @@ def test_files_are_kept_by_browsers_and_compressed(built: ControlPlane) -> None:
     assert built.request("GET", "/favicon.svg", None).headers["content-type"] == "image/svg+xml"
 
 
-@pytest.mark.parametrize("path", ["/assets/../index.html", "/assets/..%2f..%2fsecret.js", "/assets/", "/assets/no.js"])
+@pytest.mark.parametrize(
+    "path", ["/assets/../index.html", "/assets/..%2f..%2fsecret.js", "/assets/", "/assets/no.js"]
+)
 def test_nothing_but_files_of_the_bundle_is_served(built: ControlPlane, path: str) -> None:
     answer = built.client.get(path)
     assert answer.status_code == 404
@@ -86,7 +88,16 @@ def test_pages_and_files_are_open_and_nothing_else_is() -> None:
     assert all(is_page(path) and is_open(path) for path in PAGES)
     assert is_open("/assets/index.js")
     assert is_open("/favicon.svg")
-    closed = ("/api/2.0/serving-endpoints", "/mlflow/", "/mlx", "/settingsx", "/metrics", "/internal", "//ml/", "/assets")
+    closed = (
+        "/api/2.0/serving-endpoints",
+        "/mlflow/",
+        "/mlx",
+        "/settingsx",
+        "/metrics",
+        "/internal",
+        "//ml/",
+        "/assets",
+    )
     assert not any(is_open(path) for path in closed)
 
 
