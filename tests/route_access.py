@@ -105,6 +105,7 @@ ROUTES = [
     Route("GET", "/api/2.0/moorage/session", Needs.NOTHING),
     Route("POST", "/api/2.0/moorage/session", Needs.NOTHING, body={"token": "no such"}),
     Route("DELETE", "/api/2.0/moorage/session", Needs.CREDENTIAL),
+    Route("POST", "/api/2.0/moorage/sign-in-links", Needs.ADMIN, body={"user_name": "nosuch@example.com"}),
     Route("GET", f"{_SCIM}/Me", Needs.CREDENTIAL),
     *_of_principals("Users", "user_id"),
     *_of_principals("Groups", "group_id"),

@@ -36,3 +36,16 @@ class SessionState(WireOutput):
     user_id: str | None = None
     display_name: str | None = None
     is_admin: bool | None = None
+
+
+class CreateSignInLink(WireInput):
+    """For the user whom the link is to sign in."""
+
+    user_name: Annotated[Text, Field(min_length=1, max_length=255)]
+
+
+class SignInLink(WireOutput):
+    """It works once. `expiry_time` is milliseconds since the epoch."""
+
+    url: str
+    expiry_time: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +10,17 @@ from sqlalchemy.orm import Session
 
 from moorage.control.admin_env import TOKEN_VARIABLE, read_admin_env
 from moorage.control.encryption_key import settle_key
+from moorage.control.oauth.sign_in_codes import new_sign_in_code
 from moorage.control.rate_limits import require_stored_enforceable
-from moorage.control.store import identity, oauth
+from moorage.control.store import identity
 from moorage.control.store.engine import make_sessions, migrate, open_database
 from moorage.control.store.models import Token, User
 from moorage.datadir import DataDirectory
 from moorage.identity.ids import new_token_id, new_user_id, new_workspace_id
-from moorage.identity.tokens import NEVER, new_opaque_token, new_token, token_digest
+from moorage.identity.tokens import NEVER, new_token, token_digest
 from moorage.settings import Settings
 
 _SIGN_IN_SECONDS = 600
-_DELETED_AT_ONCE = 1000
 _TOKEN_COMMENT = "made at the first start, kept in admin.env"
 
 
@@ -62,7 +61,7 @@ def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str])
             require_stored_enforceable(session, settings)
             workspace = identity.ensure_workspace_id(session, new_workspace_id())
             admin = identity.ensure_admin(session, settings.admin_user, user_id=new_user_id(), timestamp=now)
-            code = _sign_in_code(session, admin, now)
+            code = new_sign_in_code(session, admin.id, now, now + _SIGN_IN_SECONDS * 1000)
             kept = _kept_token(session, data, admin, now)
             if kept is not None:
                 return AdminCredentials(admin.user_name, kept, False, code, workspace)
@@ -81,21 +80,6 @@ def prepare(settings: Settings, data: DataDirectory, environ: Mapping[str, str])
             return AdminCredentials(admin.user_name, text, True, code, workspace)
     finally:
         engine.dispose()
-
-
-def _sign_in_code(session: Session, admin: User, now: int) -> str:
-    code = new_opaque_token()
-    oauth.delete_expired(session, now, _DELETED_AT_ONCE)
-    oauth.add_grant(
-        session,
-        oauth.GrantKind.SIGN_IN,
-        code,
-        admin.id,
-        family=secrets.token_hex(16),
-        expiry_time=now + _SIGN_IN_SECONDS * 1000,
-        details={},
-    )
-    return code
 
 
 def _kept_token(session: Session, data: DataDirectory, admin: User, now: int) -> str | None:

@@ -75,6 +75,7 @@ def provider() -> Iterator[FakeProviderClient]:
 @pytest.fixture
 def open_page(browser: Browser, server: Server) -> Iterator[Open]:
     """Opens a path, signed in as the administrator, or as another user with `token`; `token=""` signs nobody in.
+    Of the server that the tests share, or the one that it is told to be `on`.
 
     Fails at the end of the test when anything was written to the console or thrown on any of the pages.
     """
@@ -89,9 +90,10 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
         dark: bool = False,
         language: str = "en",
         size: tuple[int, int] = (1360, 900),
+        on: Server = server,
     ) -> Page:
         context = browser.new_context(
-            base_url=server.url,
+            base_url=on.url,
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if dark else "light",
             locale=language,
@@ -100,9 +102,9 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
         context.set_default_timeout(20_000)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
-        token = server.token if token is None else token
+        token = on.token if token is None else token
         if token:
-            headers = {"Origin": server.url}
+            headers = {"Origin": on.url}
             answer = context.request.post("/api/2.0/moorage/session", data={"token": token}, headers=headers)
             assert answer.ok, answer.text()
         one = Watched(context.new_page(), set(refusals))

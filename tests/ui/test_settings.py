@@ -40,3 +40,19 @@ def test_others_do_not_see_the_audit_log(open_page: Open, other_token: str) -> N
     page.get_by_role("tab", name="Users").click()
     expect(page.get_by_text("admin@localhost").first).to_be_visible()
     expect(page.get_by_role("button", name="Create")).to_have_count(0)
+
+
+def test_an_administrator_lets_a_new_user_in(open_page: Open, server: Server) -> None:
+    page = open_page("/settings/users")
+    page.get_by_role("button", name="Add user").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="User name").fill("new@example.com")
+    dialog.get_by_role("button", name="Create", exact=True).click()
+    expect(dialog).to_have_count(0)
+    page.get_by_role("row", name="new@example.com").get_by_role("button").last.click()
+    page.get_by_role("menuitem", name="Create sign-in link").click()
+    link = page.get_by_role("dialog").get_by_label("Link", exact=True).inner_text()
+    picture(page, "settings-sign-in-link")
+    theirs = open_page(link.removeprefix(server.url), token="")
+    theirs.get_by_role("button", name="Account").click()
+    expect(theirs.get_by_text("new@example.com")).to_be_visible()

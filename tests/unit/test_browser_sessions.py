@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from control_harness import ANN, ControlPlane, control_plane
+from control_harness import ADMIN, ANN, ControlPlane, control_plane
 
 from moorage.api.errors import PermissionDenied
 from moorage.api.routing import Principal
@@ -24,6 +24,7 @@ from moorage.identity.tokens import token_digest
 from moorage.settings import Settings
 
 SESSION = "/api/2.0/moorage/session"
+LINKS = "/api/2.0/moorage/sign-in-links"
 
 
 @pytest.fixture
@@ -139,6 +140,29 @@ def test_the_code_that_the_server_prints_signs_the_administrator_in_once(plane: 
     assert (principal.user_name, principal.admin) == ("root@localhost", True)
     again = plane.request("GET", f"/login?code={code}", None)
     assert (again.status_code, "set-cookie" in again.headers) == (403, False)
+
+
+def test_an_administrators_link_signs_its_user_in_once(plane: ControlPlane) -> None:
+    answer = plane.request("POST", LINKS, ADMIN, json={"user_name": ANN.user_name})
+    assert answer.status_code == 200, answer.text
+    link = answer.json()
+    assert link["expiry_time"] == plane.clock.now + 24 * 3_600_000
+    root, _, code = link["url"].partition("/login?code=")
+    assert root == "https://models.example.com"
+    assert code.encode() not in plane.data.database.read_bytes()
+    _, principal = session_of(plane, plane.request("GET", f"/login?code={code}", None))
+    assert (principal.user_name, principal.admin) == (ANN.user_name, False)
+    assert plane.request("GET", f"/login?code={code}", None).status_code == 403
+
+
+def test_only_administrators_make_links_and_only_for_users_who_may_sign_in(plane: ControlPlane) -> None:
+    assert plane.request("POST", LINKS, ANN, json={"user_name": ANN.user_name}).status_code == 403
+    for nobody in ("nosuch@example.com", "0f3a5c3e-7d1e-4f57-9d65-9f0d3ac1d8a1"):
+        assert plane.request("POST", LINKS, ADMIN, json={"user_name": nobody}).status_code == 404
+    with plane.sessions.begin() as session:
+        session.get_one(User, ANN.id).active = False
+    refused = plane.request("POST", LINKS, ADMIN, json={"user_name": ANN.user_name})
+    assert (refused.status_code, refused.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
 def test_a_code_lives_for_its_time_and_is_for_nothing_else(plane: ControlPlane) -> None:

@@ -85,6 +85,7 @@ ROUTES = [
     ("POST", CLIENT_SECRETS),
     ("DELETE", f"{CLIENT_SECRETS}/5ec2e7"),
     ("DELETE", "/api/2.0/moorage/session"),
+    ("POST", "/api/2.0/moorage/sign-in-links"),
     ("POST", "/api/2.0/secrets/scopes/create"),
     ("GET", "/api/2.0/secrets/scopes/list"),
     ("POST", "/api/2.0/secrets/scopes/delete"),

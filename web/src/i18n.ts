@@ -9,7 +9,7 @@ const STORED = "moorage.language";
 const catalogues = import.meta.glob<Record<string, unknown>>("./locales/*/*.json", { import: "default" });
 
 function isLanguage(text: string | null | undefined): text is Language {
-  return !!text && text in LANGUAGES;
+  return !!text && Object.hasOwn(LANGUAGES, text);
 }
 
 /** What was chosen before, else the first of the browser's languages that there is. */

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 
-from moorage.api.errors import InvalidToken, PermissionDenied
+from moorage.api.errors import InvalidToken, PermissionDenied, ResourceDoesNotExist
 from moorage.api.routing import Principal, PrincipalKind
+from moorage.api.sessions import SignInLink
 from moorage.control.oauth.short_lived_tokens import IssuedToken, ShortLivedTokens
+from moorage.control.oauth.sign_in_codes import new_sign_in_code
 from moorage.control.store import identity
 from moorage.control.store import oauth as store
 from moorage.control.store.models import Token, User
+from moorage.control.token_management import require_admin
 from moorage.identity.ids import new_user_id
 from moorage.identity.tokens import NEVER, TokenKind, token_digest
 
 ATTEMPT_SECONDS = 600
 """The time for signing in at the OpenID Connect provider."""
+INVITATION_SECONDS = 24 * 3600
+"""How long a link that an administrator made for a user can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,24 @@ class BrowserSessions:
             latest = None if token.expiry_time == NEVER else token.expiry_time
             issued = self.tokens.session_token(session, owner, latest)
         return self._published(issued)
+
+    def invite(self, caller: Principal, user_name: str) -> SignInLink:
+        """A link that signs that user in, once: the first way in where no OpenID Connect provider is.
+
+        Raises:
+            PermissionDenied: the caller is no administrator.
+            ResourceDoesNotExist: there is no such user who may sign in.
+        """
+        require_admin(caller)
+        deps = self.tokens.deps
+        now = deps.clock()
+        expiry_time = now + INVITATION_SECONDS * 1000
+        with deps.sessions.begin() as session:
+            user = session.scalar(select(User).where(User.user_name == user_name))
+            if user is None or not user.active or user.kind != PrincipalKind.USER:
+                raise ResourceDoesNotExist(f"There is no active user '{user_name}'.")
+            code = new_sign_in_code(session, user.id, now, expiry_time)
+        return SignInLink(url=f"{self.tokens.site.base_url}/login?code={code}", expiry_time=expiry_time)
 
     def redeem(self, code: str) -> IssuedToken:
         """A session for a one-time code.

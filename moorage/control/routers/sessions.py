@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from moorage import __version__
 from moorage.api.errors import ApiError, EndpointNotFound
-from moorage.api.sessions import SESSION_COOKIE, SessionInfo, SessionState, SignIn
+from moorage.api.sessions import SESSION_COOKIE, CreateSignInLink, SessionInfo, SessionState, SignIn, SignInLink
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller, OptionalCaller
 from moorage.control.oauth.pages import local_path, refusal_page, see_other, sign_in_page
@@ -56,6 +56,11 @@ def sign_out(oauth: OAuth, caller: Caller, response: Response) -> Empty:
     oauth.sessions.end(caller)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=oauth.secure_cookies)
     return Empty()
+
+
+@router.post("/api/2.0/moorage/sign-in-links")
+def create_sign_in_link(oauth: OAuth, caller: Caller, body: CreateSignInLink) -> SignInLink:
+    return oauth.sessions.invite(caller, body.user_name)
 
 
 @router.get("/login")

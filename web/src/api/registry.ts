@@ -53,11 +53,22 @@ export async function getModel(name: string): Promise<RegisteredModel> {
   return answer.registered_model;
 }
 
+interface VersionPage {
+  model_versions?: ModelVersion[];
+  next_page_token?: string;
+}
+
 /** All versions of a model, the newest first. */
 export async function modelVersions(name: string): Promise<ModelVersion[]> {
   const query = new URLSearchParams({ filter: `name='${name.replaceAll("'", "''")}'`, max_results: "1000" });
-  const answer = await requestJson<{ model_versions?: ModelVersion[] }>("GET", `${ROOT}/model-versions/search?${query}`);
-  return (answer.model_versions ?? []).sort((a, b) => Number(b.version) - Number(a.version));
+  const found: ModelVersion[] = [];
+  for (let next: string | undefined = ""; next !== undefined; ) {
+    if (next) query.set("page_token", next);
+    const answer: VersionPage = await requestJson<VersionPage>("GET", `${ROOT}/model-versions/search?${query}`);
+    found.push(...(answer.model_versions ?? []));
+    next = answer.next_page_token || undefined;
+  }
+  return found.sort((a, b) => Number(b.version) - Number(a.version));
 }
 
 export const useModels = (text: string) => useQuery({ queryKey: ["models", text], queryFn: () => searchModels(text) });

@@ -181,6 +181,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/2.0/moorage/sign-in-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Sign In Link */
+        post: operations["create_sign_in_link_api_2_0_moorage_sign_in_links_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/2.0/moorage/usage": {
         parameters: {
             query?: never;
@@ -2150,6 +2167,14 @@ export interface components {
             scope_backend_type: components["schemas"]["ScopeBackendType"];
         };
         /**
+         * CreateSignInLink
+         * @description For the user whom the link is to sign in.
+         */
+        CreateSignInLink: {
+            /** User Name */
+            user_name: string;
+        };
+        /**
          * CreateToken
          * @description Without `lifetime_seconds` the token does not expire.
          */
@@ -3887,6 +3912,16 @@ export interface components {
             token: string;
         };
         /**
+         * SignInLink
+         * @description It works once. `expiry_time` is milliseconds since the epoch.
+         */
+        SignInLink: {
+            /** Expiry Time */
+            expiry_time: number;
+            /** Url */
+            url: string;
+        };
+        /**
          * Stage
          * @description A stage whose versions are served.
          * @enum {string}
@@ -4330,6 +4365,7 @@ export type CreateModelCheck = components['schemas']['CreateModelCheck'];
 export type CreateOnBehalfToken = components['schemas']['CreateOnBehalfToken'];
 export type CreatePtEndpoint = components['schemas']['CreatePtEndpoint'];
 export type CreateScope = components['schemas']['CreateScope'];
+export type CreateSignInLink = components['schemas']['CreateSignInLink'];
 export type CreateToken = components['schemas']['CreateToken'];
 export type CreatedClientSecret = components['schemas']['CreatedClientSecret'];
 export type CreatedOnBehalfToken = components['schemas']['CreatedOnBehalfToken'];
@@ -4461,6 +4497,7 @@ export type ServiceStatus = components['schemas']['ServiceStatus'];
 export type SessionInfo = components['schemas']['SessionInfo'];
 export type SessionState = components['schemas']['SessionState'];
 export type SignIn = components['schemas']['SignIn'];
+export type SignInLink = components['schemas']['SignInLink'];
 export type Stage = components['schemas']['Stage'];
 export type StepFigures = components['schemas']['StepFigures'];
 export type StepName = components['schemas']['StepName'];
@@ -4911,6 +4948,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    create_sign_in_link_api_2_0_moorage_sign_in_links_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSignInLink"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInLink"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -2,6 +2,7 @@ import { json } from "@codemirror/lang-json";
 import { python } from "@codemirror/lang-python";
 import { EditorView } from "@codemirror/view";
 import CodeMirror from "@uiw/react-codemirror";
+import { useCallback, useEffect, useMemo, useRef } from "react";
 
 interface Props {
   value: string;
@@ -21,18 +22,31 @@ const surface = EditorView.theme({
 });
 
 export default function CodeMirrorEditor({ value, onChange, label, language = "json", readOnly, minHeight, maxHeight, dark }: Props) {
-  const extensions = [EditorView.lineWrapping, surface, EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" })];
-  if (language === "json") extensions.push(json().extension as never);
-  if (language === "python") extensions.push(python().extension as never);
+  // The editor is set up anew whenever one of these is another object: not with each rendering of the page around it.
+  const extensions = useMemo(() => {
+    const found = [EditorView.lineWrapping, surface, EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" })];
+    if (language === "json") found.push(json().extension as never);
+    if (language === "python") found.push(python().extension as never);
+    return found;
+  }, [label, language]);
+  const setup = useMemo(
+    () => ({ foldGutter: false, highlightActiveLine: !readOnly, highlightActiveLineGutter: !readOnly, autocompletion: false }),
+    [readOnly],
+  );
+  const latest = useRef(onChange);
+  useEffect(() => {
+    latest.current = onChange;
+  });
+  const change = useCallback((text: string) => latest.current?.(text), []);
   return (
     <CodeMirror
       value={value}
-      onChange={onChange}
+      onChange={change}
       readOnly={readOnly}
       theme={dark ? "dark" : "light"}
       extensions={extensions}
       indentWithTab={false}
-      basicSetup={{ foldGutter: false, highlightActiveLine: !readOnly, highlightActiveLineGutter: !readOnly, autocompletion: false }}
+      basicSetup={setup}
       minHeight={minHeight ? `${minHeight}px` : undefined}
       maxHeight={maxHeight ? `${maxHeight}px` : undefined}
     />

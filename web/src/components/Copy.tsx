@@ -1,20 +1,53 @@
-import { ActionIcon, Box, CopyButton, Group, ScrollArea, Tabs, Tooltip } from "@mantine/core";
+import { ActionIcon, Box, Group, ScrollArea, Tabs, Tooltip } from "@mantine/core";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
+import { useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
+import { notifyFailed } from "./confirm";
+
+const TOLD_MS = 1500;
+
+/** False where the browser does not allow it. */
+async function copyText(text: string): Promise<boolean> {
+  // Browsers have the clipboard on https and on localhost alone; on another machine's plain http the older command is left.
+  if ("clipboard" in navigator) {
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+  }
+  function give(event: ClipboardEvent) {
+    event.clipboardData?.setData("text/plain", text);
+    event.preventDefault();
+  }
+  document.addEventListener("copy", give);
+  const done = document.execCommand("copy");
+  document.removeEventListener("copy", give);
+  return done;
+}
 
 /** A small button that copies `value`. `label` says what is copied, for the reader of the screen. */
 export function CopyIcon({ value, label }: { value: string; label?: string }) {
   const { t } = useTranslation();
+  const [copied, setCopied] = useState(false);
+  const timer = useRef(0);
+  useEffect(() => () => window.clearTimeout(timer.current), []);
+
+  async function copy() {
+    if (!(await copyText(value))) {
+      notifyFailed(t("copyFailed"));
+      return;
+    }
+    setCopied(true);
+    window.clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => setCopied(false), TOLD_MS);
+  }
+
   return (
-    <CopyButton value={value} timeout={1500}>
-      {({ copied, copy }) => (
-        <Tooltip label={copied ? t("copied") : (label ?? t("copy"))}>
-          <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={label ?? t("copy")}>
-            {copied ? <IconCheck size={15} /> : <IconCopy size={15} />}
-          </ActionIcon>
-        </Tooltip>
-      )}
-    </CopyButton>
+    <Tooltip label={copied ? t("copied") : (label ?? t("copy"))}>
+      <ActionIcon variant="subtle" color="gray" size="sm" onClick={() => void copy()} aria-label={label ?? t("copy")}>
+        {copied ? <IconCheck size={15} /> : <IconCopy size={15} />}
+      </ActionIcon>
+    </Tooltip>
   );
 }
 

@@ -18,9 +18,10 @@ import { IconBoxModel2, IconExternalLink, IconHome, IconLanguage, IconLogout, Ic
 import { Suspense } from "react";
 import { useTranslation } from "react-i18next";
 import { Link, Navigate, Outlet, useLocation } from "react-router";
-import { client, unwrap } from "../api/client";
+import { ApiError, client, unwrap } from "../api/client";
 import { useSession } from "../api/queries";
 import { changeLanguage, type Language, LANGUAGES } from "../i18n";
+import { notifyFailed } from "./confirm";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { ErrorPanel } from "./ErrorPanel";
 import { PageSkeleton } from "./PageSkeleton";
@@ -57,7 +58,15 @@ export function LanguageMenu() {
 }
 
 async function signOut() {
-  await unwrap(client.DELETE("/api/2.0/moorage/session"));
+  try {
+    await unwrap(client.DELETE("/api/2.0/moorage/session"));
+  } catch (error) {
+    const ended = error instanceof ApiError && (error.status === 401 || error.status === 403);
+    if (!ended) {
+      notifyFailed(error);
+      return;
+    }
+  }
   window.location.assign("/login");
 }
 
@@ -70,7 +79,8 @@ export function Shell() {
   useHotkeys([["Escape", close]]);
   const location = useLocation();
   const session = useSession();
-  if (session.isError) return <ErrorPanel error={session.error} retry={() => void session.refetch()} />;
+  // A server that is away for a moment does not take away the page and what was typed on it.
+  if (session.isError && !session.data) return <ErrorPanel error={session.error} retry={() => void session.refetch()} />;
   if (!session.data) return <PageSkeleton />;
   if (!session.data.user_name) {
     const here = location.pathname + location.search;

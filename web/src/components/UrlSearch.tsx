@@ -1,7 +1,7 @@
 import { CloseButton, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useSearchParams } from "react-router";
 
@@ -46,13 +46,34 @@ export function useUrlPatch(): (values: Record<string, string>) => void {
     );
 }
 
+/** A text that goes to the page's address a moment after it was last changed; `trimmed` without spaces around it. */
+export function useTypedUrlValue(name: string, afterMs: number, trimmed = true): [string, (text: string) => void] {
+  const [value, set] = useUrlValue(name);
+  const [text, setText] = useState(value);
+  // What comes back from the address is older than what was typed meanwhile.
+  const sent = useRef(value);
+  const later = useDebouncedCallback((typed: string) => {
+    sent.current = trimmed ? typed.trim() : typed;
+    set(sent.current);
+  }, afterMs);
+  useEffect(() => {
+    if (value === sent.current) return;
+    sent.current = value;
+    setText(value);
+  }, [value]);
+  return [
+    text,
+    (typed) => {
+      setText(typed);
+      later(typed);
+    },
+  ];
+}
+
 /** A search field whose text is in the page's address under `name`. */
 export function UrlSearch({ name = "q", label, width = 260 }: { name?: string; label: string; width?: number }) {
   const { t } = useTranslation();
-  const [value, set] = useUrlValue(name);
-  const [text, setText] = useState(value);
-  const later = useDebouncedCallback(set, 200);
-  useEffect(() => setText(value), [value]);
+  const [text, setText] = useTypedUrlValue(name, 200, false);
   return (
     <TextInput
       aria-label={label}
@@ -60,11 +81,8 @@ export function UrlSearch({ name = "q", label, width = 260 }: { name?: string; l
       w={width}
       leftSection={<IconSearch size={15} />}
       value={text}
-      onChange={(event) => {
-        setText(event.currentTarget.value);
-        later(event.currentTarget.value);
-      }}
-      rightSection={text ? <CloseButton size="sm" aria-label={t("clear")} onClick={() => set("")} /> : null}
+      onChange={(event) => setText(event.currentTarget.value)}
+      rightSection={text ? <CloseButton size="sm" aria-label={t("clear")} onClick={() => setText("")} /> : null}
     />
   );
 }

@@ -11,7 +11,7 @@ import { PageHeader } from "../../components/PageHeader";
 import { PageSkeleton } from "../../components/PageSkeleton";
 import { type Call, updateCalls } from "./documents";
 import { EndpointForm } from "./EndpointForm";
-import { useEndpointForm } from "./formContext";
+import { type EndpointFormReturn, useEndpointForm } from "./formContext";
 import { configToEdit, entities, fromDetail } from "./fromDetail";
 import { type FormValues, kindOf } from "./values";
 
@@ -139,19 +139,24 @@ function baseline(detail: EndpointDetail, locked: boolean): FormValues {
   return detail.config || locked ? values : { ...values, entities: [] };
 }
 
-/** As long as nothing has been changed in the form it shows what the server has, also after an update has ended. */
-function useFollowing(detail: EndpointDetail, form: ReturnType<typeof useEndpointForm>) {
-  const shown = `${configToEdit(detail)?.config_version} ${detail.last_updated_timestamp} ${detail.state.config_update}`;
-  const seen = useRef(shown);
+/** What has not been changed in the form shows what the server has: sending it must not take back what others have changed meanwhile. */
+function useFollowing(detail: EndpointDetail, form: EndpointFormReturn) {
+  const seen = useRef(detail);
   useEffect(() => {
-    if (seen.current === shown) return;
-    seen.current = shown;
-    const values = fromDetail(detail);
-    if (!form.isDirty()) {
-      form.setInitialValues(values);
-      form.setValues(values);
+    if (seen.current === detail) return;
+    const before = fromDetail(seen.current);
+    const now = fromDetail(detail);
+    seen.current = detail;
+    for (const field of Object.keys(now) as (keyof FormValues)[]) {
+      if (!alike(before[field], now[field]) && alike(before[field], form.values[field])) form.setFieldValue(field, now[field]);
     }
   });
+}
+
+/** Whether both say the same; the ids are those of rows of the form. */
+function alike(one: unknown, other: unknown): boolean {
+  const text = (value: unknown) => JSON.stringify(value, (key, inner: unknown) => (key === "id" ? undefined : inner));
+  return text(one) === text(other);
 }
 
 function Notice({ children }: { children: ReactNode }) {

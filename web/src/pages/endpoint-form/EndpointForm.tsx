@@ -10,7 +10,8 @@ import { EntitiesSection } from "./EntitiesSection";
 import { fieldOf, type Section } from "./fieldErrors";
 import { EndpointFormProvider, type EndpointFormReturn } from "./formContext";
 import { MoreSections } from "./MoreSections";
-import { type EntityKind, lacksCredential, trafficSum, type FormValues } from "./values";
+import { lacksCredential } from "./providers";
+import { type EntityKind, trafficSum, type FormValues } from "./values";
 
 interface Props {
   form: EndpointFormReturn;
@@ -42,9 +43,9 @@ export function EndpointForm({ form, editing, calls, send, action, cancelTo, fix
     const problems: Record<string, string> = {};
     if (!values.name.trim()) problems.name = t("required");
     const configSent = calls.some((call) => call.part === "create" || call.part === "config");
-    if (!values.entities.length && !locked) problems.entities = t("entities.needed");
+    if (!values.entities.length && configSent) problems.entities = t("entities.needed");
     const sum = trafficSum(values.entities);
-    if (values.entities.length > 1 && sum !== 100) problems.traffic = t("traffic.wrong", { sum });
+    if (values.entities.length > 1 && sum !== 100 && configSent) problems.traffic = t("traffic.wrong", { sum });
     values.entities.forEach((entity, at) => {
       if (configSent && lacksCredential(entity)) problems[`entities.${at}.external`] = t("credential.again");
     });
@@ -58,6 +59,8 @@ export function EndpointForm({ form, editing, calls, send, action, cancelTo, fix
       const first = place.current?.querySelector<HTMLElement>('[aria-invalid="true"], [data-error="true"], [role="alert"]');
       first?.scrollIntoView({ block: "center" });
       if (first?.matches("input, textarea, button")) first.focus({ preventScroll: true });
+      // Of a field that is not shown it is said above the button.
+      setProblem(Object.values(problems).find((text) => !place.current?.textContent.includes(text)) ?? "");
     }, 50);
   }
 

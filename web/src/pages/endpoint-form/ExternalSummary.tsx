@@ -1,9 +1,8 @@
 import { Group, Input, SimpleGrid, Stack, Table, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import { useEndpointFormContext } from "./formContext";
-import { askedFields, isVirtual } from "./providers";
+import { askedFields, isVirtual, lacksCredential } from "./providers";
 import { TrafficField } from "./TrafficField";
-import { lacksCredential } from "./values";
 
 /** What has been chosen of a provider's model; it is changed in the form that selects it. */
 export function ExternalSummary({ at, locked }: { at: number; locked: boolean }) {

@@ -109,7 +109,7 @@ export function MyModelPicker({ entity, change }: Props) {
           {t("models.notReady", { status: chosen.status })} {chosen.status_message}
         </Text>
       )}
-      {optimization.data?.optimizable && (
+      {optimization.data && (optimization.data.optimizable || entity.kind === "throughput") && (
         <Group gap="xs">
           <Text size="sm" fw={500}>
             {t("models.serveAs")}
@@ -124,9 +124,11 @@ export function MyModelPicker({ entity, change }: Props) {
             value={entity.kind}
             onChange={(kind) => change({ kind: kind === "throughput" ? "throughput" : "custom" })}
           />
-          <Badge variant="default" tt="none">
-            {optimization.data.model_type}
-          </Badge>
+          {optimization.data.model_type && (
+            <Badge variant="default" tt="none">
+              {optimization.data.model_type}
+            </Badge>
+          )}
         </Group>
       )}
       {entity.kind === "throughput" && optimization.data?.optimizable === false && (

@@ -55,13 +55,17 @@ describe("the body that creates an endpoint", () => {
     });
   });
 
-  it("keeps environment variables that have a name", () => {
+  it("leaves out environment variables of which nothing was typed", () => {
     const variables = [
       { id: "1", name: "A", value: "{{secrets/s/k}}" },
-      { id: "2", name: " ", value: "lost" },
+      { id: "2", name: " ", value: "" },
+      { id: "3", name: "", value: "its name was forgotten" },
     ];
     const body = createCall(newValues({ name: "e", entities: [iris({ variables })] })).body;
-    expect(body).toHaveProperty("config.served_entities.0.environment_vars", { A: "{{secrets/s/k}}" });
+    expect(body).toHaveProperty("config.served_entities.0.environment_vars", {
+      A: "{{secrets/s/k}}",
+      "": "its name was forgotten",
+    });
   });
 
   it("gives an external model its provider's configuration and nothing of a custom one", () => {
@@ -146,6 +150,11 @@ describe("the calls that change an endpoint", () => {
 
   it("are none when nothing has changed", () => {
     expect(updateCalls("e", before, structuredClone(before))).toEqual([]);
+  });
+
+  it("leave tags with spaces around them as they are", () => {
+    const spaced = { ...before, tags: [{ id: "1", key: " a", value: "1 " }] };
+    expect(updateCalls("e", spaced, structuredClone(spaced))).toEqual([]);
   });
 
   it("are one for each part that has", () => {

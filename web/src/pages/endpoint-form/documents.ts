@@ -126,7 +126,7 @@ function modelBody(entity: EntityValues, throughputRoute: boolean): EntityBody {
     entity.size === "range"
       ? { min_provisioned_concurrency: asNumber(entity.minConcurrency), max_provisioned_concurrency: asNumber(entity.maxConcurrency) }
       : { workload_size: entity.size };
-  const variables = entity.variables.filter((one) => one.name.trim());
+  const variables = entity.variables.filter((one) => one.name.trim() || one.value);
   return {
     ...model,
     ...size,
@@ -213,7 +213,8 @@ function notifications(values: FormValues) {
 
 function tagChanges(before: FormValues, values: FormValues) {
   const old = new Map(before.tags.map((tag) => [tag.key, tag.value]));
-  const wanted = new Map(values.tags.map((tag) => [tag.key.trim(), tag.value.trim()]));
+  // Those that are there already may have space around them.
+  const wanted = new Map(values.tags.map(({ key, value }) => (old.get(key) === value ? [key, value] : [key.trim(), value.trim()])));
   const add = [...wanted].filter(([key, value]) => old.get(key) !== value).map(([key, value]) => ({ key, value }));
   const gone = [...old.keys()].filter((key) => !wanted.has(key));
   if (!add.length && !gone.length) return undefined;

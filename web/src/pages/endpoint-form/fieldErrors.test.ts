@@ -25,7 +25,7 @@ describe("the field that a message names", () => {
     ["Missing required field 'inference_table_config.schema_name'", "table.schema"],
     ["Invalid value for 'ai_gateway.guardrails': guardrails need detectors that are not installed", "guardrails"],
     ["Invalid request: 'tags' has the key 'a' 2 times; each key must be unique", "tags"],
-    ["Invalid value for 'add_tags[0].key': must have at least 1 characters", "tags.0.key"],
+    ["Invalid value for 'add_tags[0].key': must have at least 1 characters", "tags"],
     ["Invalid value for 'email_notifications.on_update_failure[0]': must be an e-mail address", "onFailure"],
     ["Secret scope 'x' does not exist, to which credential 'openai_api_key' of 'gpt-4o' refers.", "entities.1.external.openai_api_key"],
     ["Registered Model with name=main.default.iris not found", "entities.0"],

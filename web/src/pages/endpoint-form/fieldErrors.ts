@@ -65,7 +65,9 @@ function ofPath(path: string, quoted: string[], values: FormValues): FieldError 
   const guardrail = /^guardrails/.exec(inGateway);
   if (guardrail) return { field: "guardrails", section: "gateway" };
   if (/^fallback_config/.test(inGateway)) return { field: "fallbacks", section: "gateway" };
-  const tag = /^(?:add_)?tags(?:\[(\d+)\])?(?:\.(\w+))?/.exec(path);
+  // Those of a change are counted among what it adds, not among the rows of the form.
+  if (path.startsWith("add_tags")) return { field: "tags", section: "tags" };
+  const tag = /^tags(?:\[(\d+)\])?(?:\.(\w+))?/.exec(path);
   if (tag) return { field: tag[1] === undefined ? "tags" : `tags.${tag[1]}.${tag[2] ?? "key"}`, section: "tags" };
   if (path === "description") return { field: "description", section: "tags" };
   const mail = /^email_notifications\.(on_update_success|on_update_failure)/.exec(path);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { EndpointDetail, ServedEntityOutput } from "../../api/schema";
 import { createCall, updateCalls } from "./documents";
 import { configToEdit, fromDetail } from "./fromDetail";
-import { lacksCredential } from "./values";
+import { lacksCredential } from "./providers";
 
 const served = (given: Partial<ServedEntityOutput>): ServedEntityOutput => ({
   name: "iris-1",
@@ -79,6 +79,9 @@ describe("an endpoint in the form", () => {
     const model = { name: "gpt-4o", provider: "openai", task: "llm/v1/chat", openai_config: { openai_api_base: "http://x" } } as const;
     const kept = fromDetail(detail([served({ name: "entity", external_model: model })])).entities[0]!;
     expect(lacksCredential(kept)).toBe(true);
+    const otherwise = { ...kept.external, options: { openai_api_type: "azuread" } };
+    otherwise.credentials.microsoft_entra_client_secret = { source: "text", value: "s" };
+    expect(lacksCredential({ ...kept, external: otherwise })).toBe(false); // which is asked for another key
     expect(kept.external.options).toEqual({ openai_api_base: "http://x" });
     const withSecret = { ...model, openai_config: { openai_api_key: "{{secrets/s/k}}" } };
     const known = fromDetail(detail([served({ external_model: withSecret })])).entities[0]!;

@@ -1,6 +1,6 @@
 // The fields of each provider's configuration, as `schema.d.ts` has them (OpenAiConfig, AnthropicConfig, ...).
 import type { ExternalModelInput, Provider } from "../../api/schema";
-import { BEDROCK_PROVIDERS, type ExternalValues } from "./values";
+import { BEDROCK_PROVIDERS, type EntityValues, type ExternalValues } from "./values";
 
 export type ConfigField = Exclude<keyof ExternalModelInput, "name" | "provider" | "task">;
 
@@ -146,6 +146,11 @@ export const PROVIDER_NAMES = Object.keys(PROVIDERS) as Provider[];
 /** The fields that are asked for, by what has been chosen so far. */
 export function askedFields(external: Pick<ExternalValues, "provider" | "options">): ProviderField[] {
   return PROVIDERS[external.provider].fields.filter((field) => field.when?.(external.options) ?? true);
+}
+
+/** Whether the server asks for this entity's keys again because it never shows those that it has. */
+export function lacksCredential({ kind, external }: EntityValues): boolean {
+  return kind === "external" && askedFields(external).some((field) => external.credentials[field.name]?.source === "kept");
 }
 
 export function isVirtual(name: string): boolean {

@@ -182,8 +182,3 @@ export function without(entities: EntityValues[], at: number): EntityValues[] {
   const left = entities.filter((_, number) => number !== at);
   return left.length === 1 ? left.map((one) => ({ ...one, traffic: 100 })) : left;
 }
-
-/** Whether the server asks for this entity's keys again because it never shows those that it has. */
-export function lacksCredential(entity: EntityValues): boolean {
-  return entity.kind === "external" && Object.values(entity.external.credentials).some((one) => one.source === "kept");
-}

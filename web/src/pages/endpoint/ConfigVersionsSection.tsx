@@ -11,7 +11,7 @@ import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
 import { TimeAgo } from "../../components/Time";
 import { allowed, trafficOf } from "./endpointKind";
-import { percent } from "./format";
+import { percent } from "../../format";
 import { TitledSection } from "./TitledSection";
 import { useConfigVersions } from "./useConfigVersions";
 

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { duration } from "./format";
+import { duration } from "../../format";
 
 /** How long something has gone on since `from` (milliseconds since the epoch), by the second. */
 export function Elapsed({ from }: { from: number }) {

@@ -35,7 +35,8 @@ export default function EndpointPage() {
   const { data: endpoint, error, refetch } = useEndpoint(name);
   // Updates may be shorter than the time between two looks at a settled endpoint: its events say when to look.
   const events = endpoint ? `/api/2.0/serving-endpoints/${encodeURIComponent(name)}/events/stream` : null;
-  useFollow(events, ["event"], () => void queryClient.invalidateQueries({ queryKey: ["endpoint", name], exact: true }));
+  const look = () => void queryClient.invalidateQueries({ queryKey: ["endpoint", name], exact: true });
+  useFollow(events, ["event"], look, { resumable: true });
   const list = useRef<HTMLDivElement>(null);
   const loaded = !!endpoint;
   useEffect(() => {

@@ -14,11 +14,12 @@ import { useLastUpdate } from "./useLastUpdate";
 export default function OverviewTab({ endpoint }: { endpoint: EndpointDetail }) {
   const { t } = useTranslation("endpoint");
   const update = useLastUpdate(endpoint);
+  // An update that has failed or was canceled is told of until the next one, and hides nothing of what serves.
+  const serving = !update || (update.outcome !== "IN_PROGRESS" && endpoint.config);
   return (
     <Stack gap="xl">
-      {update ? (
-        <UpdateComparison endpoint={endpoint} update={update} />
-      ) : (
+      {update && <UpdateComparison endpoint={endpoint} update={update} />}
+      {serving && (
         <TitledSection title={t("entity.title")}>
           <ServedEntitiesTable config={endpoint.config ?? undefined} stopped={!!endpoint.stopped} />
         </TitledSection>

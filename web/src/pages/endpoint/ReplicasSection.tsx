@@ -5,7 +5,7 @@ import { client, unwrap } from "../../api/client";
 import type { EndpointDetail, ReplicaOutput, ReplicaState } from "../../api/schema";
 import { type Column, DataTable } from "../../components/DataTable";
 import { ErrorPanel } from "../../components/ErrorPanel";
-import { duration, memory, percent } from "./format";
+import { duration, memory, percent } from "../../format";
 import { StateMark, type Tone } from "./StateMark";
 import { TitledSection } from "./TitledSection";
 

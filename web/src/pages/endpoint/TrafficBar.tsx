@@ -1,6 +1,6 @@
 import { Group, Progress, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
-import { percent } from "./format";
+import { percent } from "../../format";
 
 /** The part of the traffic that an entity gets. */
 export function TrafficBar({ value, name }: { value: number; name: string }) {

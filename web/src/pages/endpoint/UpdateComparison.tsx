@@ -7,7 +7,7 @@ import { DeploymentState } from "./DeploymentState";
 import { Elapsed } from "./Elapsed";
 import { computeOf, endpointPath, failureOf, type ServedConfig, trafficOf } from "./endpointKind";
 import { EntityModel } from "./EntityModel";
-import { percent } from "./format";
+import { percent } from "../../format";
 import type { LastUpdate } from "./useLastUpdate";
 
 interface EntityProps {

@@ -42,7 +42,7 @@ export function Start() {
           <Hint>
             <Trans t={t} i18nKey={logged ? "start.logDone" : "start.logHint"} components={links} />
           </Hint>
-          <CodeBlock code={logModel} label={t("start.log")} />
+          <CodeBlock code={logModel()} label={t("start.log")} />
         </Timeline.Item>
         <Timeline.Item bullet="2" title={step(t("start.create"))}>
           <Hint>

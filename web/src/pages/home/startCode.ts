@@ -9,10 +9,11 @@ export DATABRICKS_TOKEN=dapi...
 export MLFLOW_TRACKING_URI=$DATABRICKS_HOST
 export MLFLOW_TRACKING_TOKEN=$DATABRICKS_TOKEN`;
 
-export const logModel = `import mlflow
+/** `host` where the environment does not say which server it is. */
+export const logModel = (host?: string) => `import mlflow
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-
+${host ? `\nmlflow.set_tracking_uri("${host}")\n` : ""}
 rows, species = load_iris(return_X_y=True, as_frame=True)
 model = LogisticRegression(max_iter=500).fit(rows, species)
 mlflow.sklearn.log_model(

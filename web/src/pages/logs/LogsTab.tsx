@@ -19,7 +19,7 @@ export default function LogsTab({ endpoint }: { endpoint: EndpointDetail }) {
   const { t } = useTranslation(["observe", "common"]);
   const versions = useConfigVersions(endpoint);
   let body;
-  if (versions.isError) body = <ErrorPanel error={versions.error} retry={() => void versions.refetch()} />;
+  if (versions.isError && !versions.data) body = <ErrorPanel error={versions.error} retry={() => void versions.refetch()} />;
   else if (!versions.data) body = <PageSkeleton />;
   else if (!versions.data.length) body = <EmptyState title={t("logs.noConfig")}>{t("logs.noConfigHint")}</EmptyState>;
   else if (versions.data.every((version) => entitiesOf(version).every(isExternal))) {
@@ -102,7 +102,7 @@ function ChosenLog({ endpoint, versions }: { endpoint: EndpointDetail; versions:
       </Group>
       {isExternal(entity) ? (
         <EmptyState title={t("logs.external")}>{t("logs.externalHint")}</EmptyState>
-      ) : files.isError ? (
+      ) : files.isError && !files.data ? (
         <ErrorPanel error={files.error} retry={() => void files.refetch()} />
       ) : (
         <>

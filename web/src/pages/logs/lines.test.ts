@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { appended, difference, emptyLog, linesOf, logOf, matching } from "./lines";
+import { appended, difference, emptyLog, linesOf, logOf, matching, rest } from "./lines";
 
 const numbers = (lines: readonly { number: number }[]) => lines.map((line) => line.number);
 
@@ -28,6 +28,23 @@ describe("a log", () => {
     const log = logOf("ERROR one\nfine\nan error");
     expect(numbers(matching(log.lines, "Error"))).toEqual([0, 2]);
     expect(matching(log.lines, "")).toBe(log.lines);
+  });
+});
+
+describe("the rest of a text", () => {
+  it("is what came at its end", () => {
+    expect(rest("a\nb\n", "a\nb\nc\n")).toBe("c\n");
+    expect(rest("a\nb\n", "a\nb\n")).toBe("");
+  });
+
+  it("is known where the beginning was lost", () => {
+    const lines = Array.from({ length: 1000 }, (_, index) => `line ${index}\n`);
+    expect(rest(lines.slice(0, 900).join(""), lines.slice(100).join(""))).toBe(lines.slice(900).join(""));
+  });
+
+  it("is not known of another text, and of one whose last line went on", () => {
+    expect(rest("a\nb\n", "c\n")).toBeNull();
+    expect(rest("a\nb", "a\nbc\n")).toBeNull();
   });
 });
 

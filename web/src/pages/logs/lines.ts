@@ -17,6 +17,9 @@ export interface Log {
   dropped: number;
 }
 
+/** Characters: as many lines as are hardly ever there twice. */
+const RECOGNIZED_BY = 1000;
+
 const TERMINAL_CODES = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 
 export function emptyLog(): Log {
@@ -38,6 +41,14 @@ export function appended(log: Log, texts: readonly string[], most = MOST_LINES):
   const all = [...log.lines, ...texts.map((text, index) => ({ number: next + index, text }))];
   const over = Math.max(0, all.length - most);
   return { origin: log.origin, lines: over ? all.slice(over) : all, dropped: log.dropped + over };
+}
+
+/** What `after` has more than `before`, of which it may have lost the beginning; null where it is another text. */
+export function rest(before: string, after: string): string | null {
+  if (!before.endsWith("\n")) return null;
+  if (after.startsWith(before)) return after.slice(before.length);
+  const kept = before.indexOf(after.slice(0, RECOGNIZED_BY));
+  return kept > 0 && after.startsWith(before.slice(kept)) ? after.slice(before.length - kept) : null;
 }
 
 export function matching(lines: readonly LogLine[], query: string): readonly LogLine[] {

@@ -1,8 +1,8 @@
-import { type InfiniteData, useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useMemo } from "react";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo, useState } from "react";
 import { client, unwrap } from "../../api/client";
 import { type FollowState, useFollow } from "../../api/follow";
-import type { EventList, EventOutput } from "../../api/schema";
+import type { EventOutput } from "../../api/schema";
 
 const PAGE_SIZE = 100;
 const MOST_AT_ONCE = 1000;
@@ -32,22 +32,22 @@ export function useEvents(name: string, choice: EventChoice) {
     getNextPageParam: (last) => last.next_page_token ?? undefined,
   });
   const stream = `/api/2.0/serving-endpoints/${encodeURIComponent(name)}/events/stream?${new URLSearchParams(eventQuery(choice))}`;
-  const state: FollowState = useFollow(stream, ["event"], (_kind, data) => {
+  // Beside the pages, one of which may be on its way without them.
+  const [told, setTold] = useState<{ of: string[]; events: EventOutput[] }>({ of: queryKey, events: [] });
+  const take = (_kind: string, data: string) => {
     const event = JSON.parse(data) as EventOutput;
-    queries.setQueryData<InfiniteData<EventList, string>>(queryKey, (before) => before && withEvent(before, event));
-  });
+    setTold((before) => ({ of: queryKey, events: [event, ...(before.of === queryKey ? before.events : [])] }));
+  };
+  const state: FollowState = useFollow(stream, ["event"], take, { resumable: true });
   // What happened between the first page and the stream is in neither.
   useEffect(() => {
     if (state === "open") void queries.invalidateQueries({ queryKey });
   }, [state, queries, queryKey]);
-  const events = useMemo(() => unique(pages.data?.pages.flatMap((page) => page.events) ?? []), [pages.data]);
+  const events = useMemo(
+    () => unique([...(told.of === queryKey ? told.events : []), ...(pages.data?.pages.flatMap((page) => page.events) ?? [])]),
+    [pages.data, told, queryKey],
+  );
   return { pages, events, state };
-}
-
-function withEvent(data: InfiniteData<EventList, string>, event: EventOutput): InfiniteData<EventList, string> {
-  const [first, ...others] = data.pages;
-  if (!first || first.events.some((one) => one.id === event.id)) return data;
-  return { ...data, pages: [{ ...first, events: [event, ...first.events] }, ...others] };
 }
 
 function unique(events: EventOutput[]): EventOutput[] {

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "react";
 import { type FollowState, useFollow } from "../../api/follow";
-import { appended, emptyLog, linesOf, type Log, logOf } from "./lines";
+import { appended, emptyLog, linesOf, type Log, logOf, rest } from "./lines";
 
 // Lines that come in this time are shown together: thousands come at once when a log is opened.
 const TOGETHER_MS = 100;
@@ -29,13 +29,12 @@ export function useStreamedLog(url: string): { log: Log; state: FollowState } {
   return { log, state };
 }
 
-/** A log that is given whole, each time with more at its end or anew. */
+/** A log that is given whole, each time with more at its end, of a long one the last part, or anew. */
 export function useTextLog(text: string): Log {
   const [held, setHeld] = useState(() => ({ text, log: logOf(text) }));
   if (held.text === text) return held.log;
-  const grown = held.text.endsWith("\n") && text.startsWith(held.text);
-  const rest = text.slice(held.text.length).replace(/\r?\n$/, "");
-  const now = { text, log: grown ? appended(held.log, linesOf(rest)) : logOf(text) };
+  const more = rest(held.text, text);
+  const now = { text, log: more === null ? logOf(text) : more ? appended(held.log, linesOf(more.replace(/\r?\n$/, ""))) : held.log };
   setHeld(now);
   return now.log;
 }

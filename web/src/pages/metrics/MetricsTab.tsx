@@ -20,6 +20,7 @@ import type { EndpointDetail } from "../../api/schema";
 import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
 import { useUrlPatch, useUrlValue } from "../../components/UrlSearch";
+import { kindOf } from "../endpoint/endpointKind";
 import { ChartPanel } from "./ChartPanel";
 import { chartsOf, entitiesOf, isEmpty, tokensChart } from "./charts";
 import { colourOf } from "./colours";
@@ -44,12 +45,12 @@ export default function MetricsTab({ endpoint }: { endpoint: EndpointDetail }) {
   const tokens = useTokens(endpoint, range);
   const entityName = useEntityName();
 
-  const hasReplicas = endpoint.endpoint_type !== "EXTERNAL_MODEL";
+  const hasReplicas = kindOf(endpoint) !== "EXTERNAL_MODEL";
   const charts = useMemo(() => {
     if (!metrics.data) return [];
-    const ofTokens = tokens.data && tokensChart(tokens.data, metrics.data, range);
+    const ofTokens = tokens.data && tokensChart(tokens.data);
     return [...chartsOf(metrics.data, hasReplicas), ...(ofTokens ? [ofTokens] : [])];
-  }, [metrics.data, tokens.data, hasReplicas, range]);
+  }, [metrics.data, tokens.data, hasReplicas]);
   const entities = useMemo(() => entitiesOf(charts), [charts]);
   const hidden = useMemo(() => new Set(hiddenNames.split(",").filter(Boolean).map(decodeURIComponent)), [hiddenNames]);
   const isHidden = (entity: string) => hidden.has(entity || NOT_ROUTED);

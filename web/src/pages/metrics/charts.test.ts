@@ -6,6 +6,7 @@ import type { Metrics } from "./useMetrics";
 
 const START = 1_800_000_000_000;
 const MINUTE = 60_000;
+const HOUR_START = START - (START % (60 * MINUTE));
 
 function series(name: string, requests: number[]): ServedEntitySeries {
   const nothing = requests.map(() => null);
@@ -68,11 +69,18 @@ describe("charts", () => {
 describe("tokens", () => {
   it("are a minute's, none where there were no requests", () => {
     const sum = { bucket_start: START + MINUTE, served_entity_name: "a", requests: 1, input_tokens: 10, output_tokens: 5 };
-    const chart = tokensChart([sum], metrics(START + 2 * MINUTE, series("a", [0, 1])), rangeOf("15m"));
-    expect(chart!.curves.map((curve) => curve.values)).toEqual([
+    const chart = tokensChart({ sums: [sum], range: rangeOf("15m"), end: START + 2 * MINUTE });
+    expect(chart!.curves.map((curve) => curve.values.slice(-2))).toEqual([
       [0, 10],
       [0, 5],
     ]);
+    expect(chart!.times.at(-1)).toBe((START + MINUTE) / 1000);
+  });
+
+  it("are of the part of the last hour that is over", () => {
+    const sum = { bucket_start: HOUR_START, served_entity_name: "a", requests: 1, input_tokens: 60, output_tokens: 30 };
+    const chart = tokensChart({ sums: [sum], range: rangeOf("24h"), end: HOUR_START + 6 * MINUTE });
+    expect(chart!.curves.map((curve) => curve.values.at(-1))).toEqual([10, 5]);
   });
 });
 

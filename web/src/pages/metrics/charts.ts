@@ -1,7 +1,6 @@
 // Metrics as the curves of charts. Nothing here draws.
 import type { ServedEntitySeries, UsageSum } from "../../api/schema";
-import type { Range } from "./ranges";
-import type { Metrics } from "./useMetrics";
+import type { Metrics, Tokens } from "./useMetrics";
 
 export type Value = number | null;
 
@@ -25,14 +24,17 @@ export interface ChartData {
 
 // The step that still runs has no rate to speak of before this much of it is over.
 const SHORTEST_MS = 15_000;
+const SECONDS_OF_MINUTE = 60;
 
-/** How many a second in each step, the last of which may not be over. */
+/** How many a second there were in a step that began at `start`, and may not be over at `end`. */
+function rateOf(count: number, start: number, end: number, step: number): Value {
+  const lasted = Math.min(step, end - start);
+  return lasted < Math.min(SHORTEST_MS, step) ? null : (count * 1000) / lasted;
+}
+
+/** How many a second in each step. */
 export function rates(counts: number[], { history, end }: Metrics): Value[] {
-  const step = history.step_seconds * 1000;
-  return counts.map((count, index) => {
-    const lasted = Math.min(step, end - history.timestamps[index]!);
-    return lasted < Math.min(SHORTEST_MS, step) ? null : (count * 1000) / lasted;
-  });
+  return counts.map((count, index) => rateOf(count, history.timestamps[index]!, end, history.step_seconds * 1000));
 }
 
 type Draw = (series: ServedEntitySeries) => Omit<Curve, "entity">[];
@@ -67,15 +69,18 @@ export function chartsOf(metrics: Metrics, hasReplicas: boolean): ChartData[] {
 }
 
 /** Input and output tokens a minute. */
-export function tokensChart(sums: UsageSum[], { start, end }: Metrics, range: Range): ChartData | null {
+export function tokensChart({ sums, range, end }: Tokens): ChartData | null {
   if (!sums.some((sum) => sum.input_tokens || sum.output_tokens)) return null;
   const step = range.bucketSeconds * 1000;
   const times: number[] = [];
-  for (let time = Math.floor(start / step) * step; time < end; time += step) times.push(time);
+  for (let time = Math.floor((end - range.seconds * 1000) / step) * step; time < end; time += step) times.push(time);
   const entities = [...new Set(sums.map((sum) => sum.served_entity_name ?? ""))];
   const perMinute = (entity: string, tokens: (sum: UsageSum) => number) => {
     const of = new Map(sums.filter((sum) => (sum.served_entity_name ?? "") === entity).map((sum) => [sum.bucket_start, tokens(sum)]));
-    return times.map((time) => ((of.get(time) ?? 0) * 60) / range.bucketSeconds);
+    return times.map((time) => {
+      const rate = rateOf(of.get(time) ?? 0, time, end, step);
+      return rate === null ? null : rate * SECONDS_OF_MINUTE;
+    });
   };
   const curves = entities.flatMap((entity) => [
     { entity, kind: "input", dashed: true, values: perMinute(entity, (sum) => sum.input_tokens) },

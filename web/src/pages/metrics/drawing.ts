@@ -1,6 +1,7 @@
 // How uPlot draws a chart of ours.
 import uPlot from "uplot";
 import type { ConfigChange } from "../../api/schema";
+import { axisTime } from "../../format";
 import type { Curve, Value } from "./charts";
 
 const DASH = [5, 4];
@@ -9,8 +10,7 @@ const MARK_ROOM_PX = 30;
 const SIDE_PX = 46;
 const CHARACTER_PX = 6.5;
 const SIDE_GAP_PX = 16;
-const FONT = "11px system-ui";
-const DAY_SECONDS = 86_400;
+const font = (ratio: number) => `${11 * ratio}px system-ui`;
 /** Charts of one key show their values at the same time. */
 const SHARED_CURSOR = "moorage.metrics";
 
@@ -33,7 +33,7 @@ export interface Drawing {
 export function optionsOf(drawing: Drawing): uPlot.Options {
   const { language, text, grid, stepped } = drawing;
   const line = { stroke: grid, width: 1 };
-  const axis = { stroke: text, font: FONT, grid: line, ticks: { ...line, size: 4 } };
+  const axis = { stroke: text, font: font(1), grid: line, ticks: { ...line, size: 4 } };
   return {
     width: drawing.width,
     height: drawing.height,
@@ -48,7 +48,7 @@ export function optionsOf(drawing: Drawing): uPlot.Options {
         ...axis,
         space: 70,
         size: 26,
-        values: (_self, splits, _axis, _room, step) => splits.map((time) => timeLabel(time, step, language)),
+        values: (_self, splits, _axis, _room, step) => splits.map((time) => axisTime(time, step, language)),
       },
       { ...axis, size: (_self, labels) => roomFor(labels), values: (_self, splits) => splits.map((value) => drawing.format(value)) },
     ],
@@ -81,14 +81,6 @@ function alone(values: Value[]): number[] {
   return values.flatMap((_value, index) => (there(index) && !there(index - 1) && !there(index + 1) ? [index] : []));
 }
 
-function timeLabel(seconds: number, step: number, language: string): string {
-  const time = new Date(seconds * 1000);
-  const midnight = time.getHours() === 0 && time.getMinutes() === 0;
-  const format: Intl.DateTimeFormatOptions =
-    step >= DAY_SECONDS || midnight ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  return new Intl.DateTimeFormat(language, format).format(time);
-}
-
 /** A line where the configuration changed, with its version as far as there is room. */
 function drawMarks(self: uPlot, { changes, span, text }: Drawing): void {
   const [start, end] = span();
@@ -99,7 +91,7 @@ function drawMarks(self: uPlot, { changes, span, text }: Drawing): void {
   ctx.fillStyle = text;
   ctx.lineWidth = ratio;
   ctx.setLineDash(MARK_DASH.map((length) => length * ratio));
-  ctx.font = `${11 * ratio}px system-ui`;
+  ctx.font = font(ratio);
   ctx.textBaseline = "top";
   let free = -Infinity;
   for (const change of [...changes()].sort((a, b) => a.timestamp - b.timestamp)) {

@@ -13,6 +13,13 @@ export interface Metrics {
   end: number;
 }
 
+export interface Tokens {
+  sums: UsageSum[];
+  range: Range;
+  /** When they were added up; milliseconds. */
+  end: number;
+}
+
 /** How an endpoint has done in the time before now. */
 export function useMetrics(name: string, range: Range) {
   return useQuery({
@@ -37,13 +44,14 @@ export function useTokens(endpoint: EndpointDetail, range: Range) {
     enabled: !!endpoint.task?.startsWith("llm/") && endpoint.permission_level === "CAN_MANAGE",
     refetchInterval: USAGE_EVERY_MS,
     placeholderData: keepPreviousData,
-    queryFn: async (): Promise<UsageSum[]> => {
+    queryFn: async (): Promise<Tokens> => {
+      const end = Date.now();
       const step = range.bucketSeconds * 1000;
-      const start = Math.floor((Date.now() - range.seconds * 1000) / step) * step;
+      const start = Math.floor((end - range.seconds * 1000) / step) * step;
       const call = client.GET("/api/2.0/moorage/usage", {
         params: { query: { endpoint_name: endpoint.name, group_by: "served_entity", bucket: range.bucket, start_time_ms: start } },
       });
-      return (await unwrap(call)).sums ?? [];
+      return { sums: (await unwrap(call)).sums ?? [], range, end };
     },
   });
 }

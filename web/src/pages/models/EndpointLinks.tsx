@@ -28,7 +28,7 @@ export function EndpointLinks({ endpoints, width = 200 }: { endpoints: EndpointS
           title={`${endpoint.name}: ${t(`common:condition.${conditionOf(endpoint)}`)}`}
         >
           <ConditionIcon condition={conditionOf(endpoint)} />
-          <Anchor component={Link} to={`/ml/endpoints/${endpoint.name}`} size="sm" className="cut" maw={width}>
+          <Anchor component={Link} to={`/ml/endpoints/${encodeURIComponent(endpoint.name)}`} size="sm" className="cut" maw={width}>
             {endpoint.name}
           </Anchor>
         </Group>

@@ -1,5 +1,6 @@
 import { Button, Center, Group, ScrollArea, Select, Skeleton, Table, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
+import type { ModelEvent } from "../../api/schema";
 import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
 import { Time } from "../../components/Time";
@@ -60,9 +61,8 @@ export function ModelEvents({ name, version, versions, pending }: Props) {
               </Table.Tr>
             </Table.Thead>
             <Table.Tbody>
-              {rows.map((event, index) => (
-                // Two may be alike in all that is told of them.
-                <Table.Tr key={rows.length - index}>
+              {keyed(rows).map(({ key, event }) => (
+                <Table.Tr key={key}>
                   <Table.Td>
                     <Time at={event.timestamp} />
                   </Table.Td>
@@ -93,4 +93,15 @@ export function ModelEvents({ name, version, versions, pending }: Props) {
       )}
     </>
   );
+}
+
+/** Events have no id, and two may be alike in all that is told of them. */
+function keyed(events: ModelEvent[]): { key: string; event: ModelEvent }[] {
+  const seen = new Map<string, number>();
+  return events.map((event) => {
+    const told = JSON.stringify(event);
+    const before = seen.get(told) ?? 0;
+    seen.set(told, before + 1);
+    return { key: `${told} ${before}`, event };
+  });
 }

@@ -11,6 +11,7 @@ import { ErrorPanel } from "../../components/ErrorPanel";
 import { PageHeader } from "../../components/PageHeader";
 import { TimeAgo } from "../../components/Time";
 import { UrlSearch, useUrlValue } from "../../components/UrlSearch";
+import { logModel } from "../home/startCode";
 import { EndpointLinks } from "./EndpointLinks";
 import { ModelMarks } from "./ModelMarks";
 import { latestVersion, useModelPages } from "./registered";
@@ -107,23 +108,13 @@ function NoMatch({ text }: { text: string }) {
 
 function FirstModel() {
   const { t } = useTranslation("models");
-  const code = `import mlflow
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
-
-mlflow.set_tracking_uri("${window.location.origin}")
-
-rows, species = load_iris(return_X_y=True, as_frame=True)
-model = LogisticRegression(max_iter=500).fit(rows, species)
-mlflow.sklearn.log_model(model, name="model", input_example=rows.head(2), registered_model_name="main.default.iris")
-`;
   return (
     <>
       <EmptyState title={t("empty.title")}>{t("empty.text")}</EmptyState>
       <Text size="sm" mb="xs">
         {t("empty.how")}
       </Text>
-      <CodeBlock code={code} label={t("empty.code")} />
+      <CodeBlock code={logModel(window.location.origin)} label={t("empty.code")} />
     </>
   );
 }

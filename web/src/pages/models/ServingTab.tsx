@@ -85,7 +85,7 @@ function Enabled({ name, served }: { name: string; served: ByStage }) {
             <Text size="sm" c="dimmed">
               {t("endpoint")}
             </Text>
-            <Anchor component={Link} to={`/ml/endpoints/${status.endpoint_name}`} size="sm">
+            <Anchor component={Link} to={`/ml/endpoints/${encodeURIComponent(status.endpoint_name)}`} size="sm">
               {status.endpoint_name}
             </Anchor>
           </Group>

@@ -42,7 +42,7 @@ export function VersionFigures({ name, version, endpoint }: { name: string; vers
       </SimpleGrid>
       <Text size="sm" c="dimmed">
         {t("figures.when")}{" "}
-        <Anchor component={Link} to={`/ml/endpoints/${endpoint}/metrics`} underline="always">
+        <Anchor component={Link} to={`/ml/endpoints/${encodeURIComponent(endpoint)}/metrics`} underline="always">
           {t("figures.all")}
         </Anchor>
       </Text>

@@ -1,7 +1,7 @@
 import { ScrollArea, Skeleton, Table, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import { ErrorPanel } from "../../components/ErrorPanel";
-import { duration, memory, percent } from "../endpoint/format";
+import { duration, memory, percent } from "../../format";
 import { useVersionReplicas } from "./byStage";
 
 /** The processes that answer for a version. */

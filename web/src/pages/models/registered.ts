@@ -41,7 +41,7 @@ interface RunAnswer {
   run: { info: { experiment_id: string; run_name?: string; user_id?: string }; data?: { tags?: { key: string; value: string }[] } };
 }
 
-/** The run that made a version. Null where there is none any more. */
+/** The run that made a version; an error where it is no more. */
 export const useRun = (runId: string | undefined) =>
   useQuery({
     queryKey: ["run", runId],

@@ -2,14 +2,14 @@ import { ActionIcon, Menu } from "@mantine/core";
 import { IconDots, IconEdit, IconMessage, IconTrash } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
 import { Link } from "react-router";
+import { useEndpoint } from "../../api/queries";
 import type { EndpointSummary } from "../../api/schema";
-import { isFoundationEndpoint } from "./endpoints";
+import { allowed } from "../endpoint/endpointKind";
 
-/** What can be done with the endpoint of a row. The list does not say what the reader may do: the server does, when it is tried. */
+/** What can be done with the endpoint of a row. */
 export function RowMenu({ endpoint, remove }: { endpoint: EndpointSummary; remove: (name: string) => void }) {
-  const { t } = useTranslation(["serving", "common"]);
+  const { t } = useTranslation("serving");
   const path = `/ml/endpoints/${encodeURIComponent(endpoint.name)}`;
-  const ours = !isFoundationEndpoint(endpoint);
   return (
     <Menu position="bottom-end" width={160}>
       <Menu.Target>
@@ -21,17 +21,30 @@ export function RowMenu({ endpoint, remove }: { endpoint: EndpointSummary; remov
         <Menu.Item component={Link} to={`${path}/query`} leftSection={<IconMessage size={15} />}>
           {t("query")}
         </Menu.Item>
-        {ours && !endpoint.legacy_serving && (
-          <Menu.Item component={Link} to={`${path}/edit`} leftSection={<IconEdit size={15} />}>
-            {t("common:edit")}
-          </Menu.Item>
-        )}
-        {ours && (
-          <Menu.Item c="var(--mantine-color-error)" leftSection={<IconTrash size={15} />} onClick={() => remove(endpoint.name)}>
-            {t("common:delete")}
-          </Menu.Item>
-        )}
+        <Changes name={endpoint.name} path={path} remove={remove} />
       </Menu.Dropdown>
     </Menu>
+  );
+}
+
+/** What changes it. The list does not say what the reader may do; the endpoint itself does, asked once the menu is open. */
+function Changes({ name, path, remove }: { name: string; path: string; remove: (name: string) => void }) {
+  const { t } = useTranslation("common");
+  const { data } = useEndpoint(name);
+  if (!data) return null;
+  const may = allowed(data);
+  return (
+    <>
+      {may.edit && (
+        <Menu.Item component={Link} to={`${path}/edit`} leftSection={<IconEdit size={15} />}>
+          {t("edit")}
+        </Menu.Item>
+      )}
+      {may.remove && (
+        <Menu.Item c="var(--mantine-color-error)" leftSection={<IconTrash size={15} />} onClick={() => remove(name)}>
+          {t("delete")}
+        </Menu.Item>
+      )}
+    </>
   );
 }

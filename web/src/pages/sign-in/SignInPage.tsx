@@ -7,9 +7,12 @@ import { useSession } from "../../api/queries";
 import { errorText } from "../../components/confirm";
 import { LanguageMenu, ThemeSwitch } from "../../components/Shell";
 
-/** A path of this server, or the front page: where to go is not for strangers to say. */
+/** A path of this server, as the browser reads it, or the front page: where to go is not for strangers to say. */
 function localPath(path: string | null): string {
-  return path && path.startsWith("/") && !path.startsWith("//") && !path.includes("\\") ? path : "/";
+  const { origin } = window.location;
+  if (!path?.startsWith("/") || !URL.canParse(path, origin)) return "/";
+  const url = new URL(path, origin);
+  return url.origin === origin ? url.pathname + url.search + url.hash : "/";
 }
 
 /** With a token, or at the organisation's OpenID Connect provider where there is one. */
@@ -37,7 +40,7 @@ export default function SignInPage() {
       await unwrap(client.POST("/api/2.0/moorage/session", { body: { token: token.trim() } }));
       window.location.assign(returnTo); // the server's own pages (consent) are reached like ours
     } catch (error) {
-      if (error instanceof ApiError && error.status < 500) setRefused(true);
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) setRefused(true);
       else setProblem(errorText(error));
       setBusy(false);
       field.current?.select();

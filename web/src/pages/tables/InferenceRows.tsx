@@ -6,6 +6,7 @@ import { Cut } from "../../components/Cut";
 import { type Column, DataTable } from "../../components/DataTable";
 import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
+import { StatusCode } from "../../components/StatusCode";
 import { Time } from "../../components/Time";
 import { useUrlPatch, useUrlValue } from "../../components/UrlSearch";
 import { useConfigVersions } from "../endpoint/useConfigVersions";
@@ -13,7 +14,6 @@ import { namesOf } from "../logs/servedEntities";
 import { durationText } from "./duration";
 import { isStatus, RowFilters } from "./RowFilters";
 import { RowDrawer } from "./RowDrawer";
-import { StatusCode } from "./StatusCode";
 import { FILTER_NAMES, useInferenceRows } from "./useInferenceTable";
 
 // A body may be a megabyte; a row of the table shows how it begins.

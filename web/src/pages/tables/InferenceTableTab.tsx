@@ -7,6 +7,7 @@ import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
 import { PageSkeleton } from "../../components/PageSkeleton";
 import { useUrlValue } from "../../components/UrlSearch";
+import { kindOf } from "../endpoint/endpointKind";
 import { InferenceRows } from "./InferenceRows";
 import { TableStatus } from "./TableStatus";
 import { useInferenceTables } from "./useInferenceTable";
@@ -43,7 +44,7 @@ export default function InferenceTableTab({ endpoint }: { endpoint: EndpointDeta
 
 function LoggingIsOff({ endpoint }: { endpoint: EndpointDetail }) {
   const { t } = useTranslation("observe");
-  const catalogue = endpoint.endpoint_type === "FOUNDATION_MODEL_API";
+  const catalogue = kindOf(endpoint) === "FOUNDATION_MODEL_API";
   return (
     <EmptyState
       title={t("table.off")}

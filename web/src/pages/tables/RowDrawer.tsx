@@ -6,9 +6,10 @@ import { CopyableText, CopyIcon } from "../../components/Copy";
 import { EmptyState } from "../../components/EmptyState";
 import { ErrorPanel } from "../../components/ErrorPanel";
 import { JsonEditor } from "../../components/JsonEditor";
+import { StatusCode } from "../../components/StatusCode";
 import { Time } from "../../components/Time";
+import { layOut, readJson } from "../query/jsonText";
 import { durationText } from "./duration";
-import { StatusCode } from "./StatusCode";
 import { useInferenceRow } from "./useInferenceTable";
 
 interface Props {
@@ -83,7 +84,7 @@ function RowInFull({ row }: { row: InferenceTableRow }) {
 
 function Body({ title, copy, text }: { title: string; copy: string; text: string | null | undefined }) {
   const { t } = useTranslation("observe");
-  const { pretty, json } = prettyPrinted(text ?? "");
+  const json = readJson(text ?? "").problem === undefined;
   return (
     <Stack gap={4}>
       <Group justify="space-between">
@@ -97,17 +98,15 @@ function Body({ title, copy, text }: { title: string; copy: string; text: string
           {t("table.notKept")}
         </Text>
       ) : (
-        <JsonEditor value={pretty} label={title} language={json ? "json" : "text"} readOnly minHeight={60} maxHeight={480} />
+        <JsonEditor
+          value={json ? layOut(text) : text}
+          label={title}
+          language={json ? "json" : "text"}
+          readOnly
+          minHeight={60}
+          maxHeight={480}
+        />
       )}
     </Stack>
   );
-}
-
-/** JSON with its structure to be seen; anything else as it is. */
-function prettyPrinted(text: string): { pretty: string; json: boolean } {
-  try {
-    return { pretty: JSON.stringify(JSON.parse(text), null, 2), json: true };
-  } catch {
-    return { pretty: text, json: false };
-  }
 }

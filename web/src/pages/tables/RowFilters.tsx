@@ -1,8 +1,6 @@
 import { Autocomplete, CloseButton, Group, Select, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
-import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { useUrlValue } from "../../components/UrlSearch";
+import { useTypedUrlValue, useUrlPatch, useUrlValue } from "../../components/UrlSearch";
 
 const STATUSES = ["200", "400", "401", "403", "404", "408", "429", "500", "502", "503", "504"];
 const SHOWN_AFTER_MS = 300;
@@ -37,24 +35,9 @@ export function RowFilters({ entities, older }: { entities: string[]; older: boo
   );
 }
 
-/** A text that goes to the address a moment after it was last changed. */
-function useTyped(name: string): [string, (text: string) => void] {
-  const [value, set] = useUrlValue(name);
-  const [text, setText] = useState(value);
-  const later = useDebouncedCallback((typed: string) => set(typed.trim()), SHOWN_AFTER_MS);
-  useEffect(() => setText(value), [value]);
-  return [
-    text,
-    (typed) => {
-      setText(typed);
-      later(typed);
-    },
-  ];
-}
-
 function TextFilter({ name, label }: { name: string; label: string }) {
   const { t } = useTranslation("common");
-  const [text, setText] = useTyped(name);
+  const [text, setText] = useTypedUrlValue(name, SHOWN_AFTER_MS);
   return (
     <TextInput
       label={label}
@@ -68,7 +51,7 @@ function TextFilter({ name, label }: { name: string; label: string }) {
 
 function StatusFilter() {
   const { t } = useTranslation(["observe", "common"]);
-  const [text, setText] = useTyped("status");
+  const [text, setText] = useTypedUrlValue("status", SHOWN_AFTER_MS);
   return (
     <Autocomplete
       label={t("table.statusCode")}
@@ -86,7 +69,8 @@ function StatusFilter() {
 
 /** A time of the reader's clock; milliseconds since the epoch in the address. */
 function TimeFilter({ name, label }: { name: string; label: string }) {
-  const [value, set] = useUrlValue(name);
+  const [value] = useUrlValue(name);
+  const patch = useUrlPatch();
   return (
     <TextInput
       type="datetime-local"
@@ -96,14 +80,15 @@ function TimeFilter({ name, label }: { name: string; label: string }) {
       w={240}
       onChange={(event) => {
         const time = new Date(event.currentTarget.value).getTime();
-        set(Number.isNaN(time) ? "" : String(time));
+        patch({ [name]: Number.isNaN(time) ? "" : String(time) });
       }}
     />
   );
 }
 
+/** As the field itself writes it, without seconds that are 0: another text would take it out of the hands of who types. */
 function localTime(milliseconds: number): string {
   const time = new Date(milliseconds);
   if (Number.isNaN(time.getTime())) return "";
-  return new Date(milliseconds - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+  return new Date(milliseconds - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace(/:00$/, "");
 }

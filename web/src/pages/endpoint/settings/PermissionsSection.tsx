@@ -83,11 +83,14 @@ function PermissionsForm({ endpoint, grants, fixed }: Rows & { endpoint: Endpoin
   async function submit() {
     const params = { path: { object_type: "serving-endpoints", object_id: endpoint.id } };
     const path = "/api/2.0/permissions/{object_type}/{object_id}";
-    const removed = grants.some((grant) => !draft.value.some(sameAs(grant)));
+    const removed = draft.before.filter((grant) => !draft.value.some(sameAs(grant)));
+    const given = changed(draft.before, draft.value);
+    const kept = grants.filter((grant) => ![...removed, ...given].some(sameAs(grant)));
     // Only what is taken away needs the whole list to be replaced: what others add meanwhile stays.
-    const answer = removed
-      ? await unwrap(client.PUT(path, { params, body: { access_control_list: draft.value.map(requestOf) } }))
-      : await unwrap(client.PATCH(path, { params, body: { access_control_list: changed(grants, draft.value).map(requestOf) } }));
+    const answer =
+      removed.length > 0
+        ? await unwrap(client.PUT(path, { params, body: { access_control_list: [...kept, ...given].map(requestOf) } }))
+        : await unwrap(client.PATCH(path, { params, body: { access_control_list: given.map(requestOf) } }));
     queryClient.setQueryData(["permissions", "serving-endpoints", endpoint.id], answer);
     draft.reset();
     notifyDone(t("common:saved"));

@@ -24,7 +24,8 @@ interface Props {
 export function RateLimitRow({ number, limit, onChange, onRemove, problem }: Props) {
   const { t } = useTranslation("endpoint");
   const { key, principal } = limit;
-  const byTokens = limit.tokens != null;
+  // Also while the field of the number is empty.
+  const byTokens = "tokens" in limit && limit.tokens !== null;
   const most = limit.tokens ?? limit.calls ?? "";
   const ofPrincipal = problem(".principal");
 

@@ -16,7 +16,7 @@ export function TagsSection({ endpoint }: { endpoint: EndpointDetail }) {
   const save = useSave();
   const tags = draft.value;
   const { name } = endpoint;
-  const isNew = (tag: { key: string; value: string }) => !endpoint.tags.some(({ key, value }) => key === tag.key && value === tag.value);
+  const isNew = (tag: { key: string; value: string }) => !draft.before.some(({ key, value }) => key === tag.key && value === tag.value);
   const added = tags.filter(isNew);
 
   function set(index: number, change: { key?: string; value?: string }) {
@@ -24,7 +24,7 @@ export function TagsSection({ endpoint }: { endpoint: EndpointDetail }) {
   }
 
   async function submit() {
-    const deleted = endpoint.tags.filter(({ key }) => !tags.some((tag) => tag.key === key)).map(({ key }) => key);
+    const deleted = draft.before.filter(({ key }) => !tags.some((tag) => tag.key === key)).map(({ key }) => key);
     const body = { add_tags: added, delete_tags: deleted };
     await unwrap(client.PATCH("/api/2.0/serving-endpoints/{name}/tags", { params: { path: { name } }, body }));
     await refreshEndpoint(name);

@@ -39,7 +39,6 @@ export default function AuditTab() {
     getNextPageParam: (page) => (page.next_page_token ? Number(page.next_page_token) : undefined),
   });
   const entries = log.data?.pages.flatMap((page) => page.entries);
-  if (log.isError) return <ErrorPanel error={log.error} retry={() => void log.refetch()} />;
 
   const { start, end } = range.span();
   const exported = new URLSearchParams({ ...wanted, ...(start && { start_time: String(start) }), ...(end && { end_time: String(end) }) });
@@ -82,11 +81,16 @@ export default function AuditTab() {
           </Anchor>
         )}
       </Group>
-      <AuditTable
-        entries={entries}
-        show={shown.ask}
-        empty={<EmptyState title={t(filtered ? "noMatch" : "audit.none")}>{t(filtered ? "audit.exact" : "audit.noneHint")}</EmptyState>}
-      />
+      {log.isError && !log.isFetchNextPageError ? (
+        <ErrorPanel error={log.error} retry={() => void log.refetch()} />
+      ) : (
+        <AuditTable
+          entries={entries}
+          show={shown.ask}
+          empty={<EmptyState title={t(filtered ? "noMatch" : "audit.none")}>{t(filtered ? "audit.exact" : "audit.noneHint")}</EmptyState>}
+        />
+      )}
+      {log.isFetchNextPageError && <ErrorPanel error={log.error} retry={() => void log.fetchNextPage()} />}
       {log.hasNextPage && (
         <Center>
           <Button variant="default" onClick={() => void log.fetchNextPage()} loading={log.isFetchingNextPage}>

@@ -1,25 +1,17 @@
-import { ActionIcon, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Tooltip } from "@mantine/core";
 import { IconListDetails } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import type { AuditEntry } from "../../../api/schema";
 import { Cut } from "../../../components/Cut";
 import { type Column, DataTable } from "../../../components/DataTable";
+import { StatusCode } from "../../../components/StatusCode";
 import { Time } from "../../../components/Time";
 
 interface Props {
   entries: AuditEntry[] | undefined;
   show: (entry: AuditEntry) => void;
   empty: ReactNode;
-}
-
-/** How a request ended: its status, marked in colour from 400 on. */
-function Status({ status }: { status: number }) {
-  return (
-    <Text inherit c={status >= 400 ? "var(--mantine-color-error)" : undefined} fw={status >= 400 ? 600 : undefined}>
-      {status}
-    </Text>
-  );
 }
 
 export function AuditTable({ entries, show, empty }: Props) {
@@ -58,7 +50,7 @@ export function AuditTable({ entries, show, empty }: Props) {
       sortBy: (entry) => entry.object_id,
       cell: (entry) => <Cut width="100%" text={entry.object_id} />,
     },
-    { key: "status", title: t("status"), sortBy: (entry) => entry.status, cell: (entry) => <Status status={entry.status} /> },
+    { key: "status", title: t("status"), sortBy: (entry) => entry.status, cell: (entry) => <StatusCode code={entry.status} /> },
     {
       key: "details",
       title: t("actions"),

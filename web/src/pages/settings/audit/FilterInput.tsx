@@ -1,8 +1,6 @@
 import { Autocomplete, CloseButton } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
-import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { useUrlValue } from "../../../components/UrlSearch";
+import { useTypedUrlValue } from "../../../components/UrlSearch";
 import { LISTBOX_SCROLLS } from "../parts/listbox";
 
 interface Props {
@@ -15,10 +13,7 @@ interface Props {
 /** One value that entries must have; suggestions are those in sight. */
 export function FilterInput({ name, label, suggestions }: Props) {
   const { t } = useTranslation("common");
-  const [value, set] = useUrlValue(name);
-  const [text, setText] = useState(value);
-  const later = useDebouncedCallback(set, 300);
-  useEffect(() => setText(value), [value]);
+  const [text, setText] = useTypedUrlValue(name, 300);
   return (
     <Autocomplete
       label={label}
@@ -27,12 +22,9 @@ export function FilterInput({ name, label, suggestions }: Props) {
       limit={30}
       {...LISTBOX_SCROLLS}
       value={text}
-      onChange={(typed) => {
-        setText(typed);
-        later(typed.trim());
-      }}
+      onChange={setText}
       autoComplete="off"
-      rightSection={text ? <CloseButton size="sm" aria-label={t("clear")} onClick={() => set("")} /> : null}
+      rightSection={text ? <CloseButton size="sm" aria-label={t("clear")} onClick={() => setText("")} /> : null}
     />
   );
 }

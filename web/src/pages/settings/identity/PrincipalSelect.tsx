@@ -21,7 +21,7 @@ interface Props {
 /** Chooses a user, a group or a service principal. */
 export function PrincipalSelect({ label, value, onChange, by, without, error }: Props) {
   const { t } = useTranslation("settings");
-  const { all } = useDirectory();
+  const { all, error: unread } = useDirectory();
   const data = KINDS.map((kind) => ({
     group: t(`kinds.${kind}`),
     items: all.filter((one) => one.kind === kind && !without?.(one)).map((one) => ({ value: one[by], label: one.shown })),
@@ -39,7 +39,7 @@ export function PrincipalSelect({ label, value, onChange, by, without, error }: 
       {...LISTBOX_SCROLLS}
       required
       renderOption={({ option }) => <Cut width="100%" text={option.label} />}
-      error={error}
+      error={error ?? unread?.message}
       data-autofocus
     />
   );

@@ -13,7 +13,7 @@ import { TokenTable } from "../tokens/TokenTable";
 /** Access tokens that admins made for a service principal. */
 export function ServicePrincipalTokens({ principal }: { principal: ScimServicePrincipal }) {
   const { t } = useTranslation("settings");
-  const tokens = useAllTokens(true);
+  const tokens = useAllTokens();
   const [opened, { open, close }] = useDisclosure();
   const own = tokens.data?.filter((token) => String(token.owner_id) === principal.id);
   const button = principal.active && <Button onClick={open}>{t("tokens.generate")}</Button>;

@@ -38,6 +38,7 @@ export function useDirectory() {
   const all = query.data ?? [];
   return {
     all,
+    error: query.error,
     nameOf: (id: string) => all.find((one) => one.id === id)?.shown ?? id,
     find: (name: string) => all.find((one) => one.name === name),
   };

@@ -1,10 +1,13 @@
+import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { ScimUser } from "../../../api/schema";
+import { client, unwrap } from "../../../api/client";
+import type { ScimUser, SignInLink as Link } from "../../../api/schema";
 import { useSession } from "../../../api/queries";
 import { ConfirmModal, notifyDone, notifyFailed } from "../../../components/confirm";
 import type { RowAction } from "../parts/RowMenu";
 import { useTarget } from "../parts/useTarget";
 import { patch, refreshIdentities, remove } from "./scim";
+import { SignInLink } from "./SignInLink";
 import { UserForm } from "./UserForm";
 
 /** What an admin can do with a user, and the windows that ask about it. */
@@ -14,6 +17,13 @@ export function useUserActions(deleted?: () => void) {
   const editing = useTarget<ScimUser>();
   const deactivating = useTarget<ScimUser>();
   const deleting = useTarget<ScimUser>();
+
+  const [invited, setInvited] = useState<{ link: Link; userName: string } | null>(null);
+
+  async function invite(user: ScimUser) {
+    const link = await unwrap(client.POST("/api/2.0/moorage/sign-in-links", { body: { user_name: user.userName } }));
+    setInvited({ link, userName: user.userName });
+  }
 
   async function setActive(user: ScimUser, active: boolean) {
     await patch("Users", user.id, [{ op: "replace", path: "active", value: active }]);
@@ -32,8 +42,10 @@ export function useUserActions(deleted?: () => void) {
     if (!session.data?.is_admin) return [];
     const edit = { label: t("common:edit"), run: () => editing.ask(user) };
     if (user.id === session.data.user_id) return [edit];
+    const link = { label: t("signInLink.link"), run: () => void invite(user).catch(notifyFailed) };
     return [
       edit,
+      ...(user.active ? [link] : []),
       user.active
         ? { label: t("identity.deactivate"), run: () => deactivating.ask(user) }
         : { label: t("identity.activate"), run: () => void setActive(user, true).catch(notifyFailed) },
@@ -43,6 +55,7 @@ export function useUserActions(deleted?: () => void) {
 
   const windows = (
     <>
+      <SignInLink link={invited?.link ?? null} userName={invited?.userName ?? ""} close={() => setInvited(null)} />
       <UserForm opened={editing.opened} close={editing.close} user={editing.target} />
       <ConfirmModal
         opened={deactivating.opened}

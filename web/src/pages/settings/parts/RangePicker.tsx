@@ -1,6 +1,6 @@
 import { Group, Select, TextInput } from "@mantine/core";
 import { useTranslation } from "react-i18next";
-import { useUrlValue } from "../../../components/UrlSearch";
+import { useUrlPatch, useUrlValue } from "../../../components/UrlSearch";
 
 const HOUR_MS = 3600 * 1000;
 const DAY_MS = 24 * HOUR_MS;
@@ -24,15 +24,24 @@ function instant(text: string): number | undefined {
 
 /** The time that the page's address names (`range`, or `from` and `to` in the reader's own time); `span` tells it as of now. */
 export function useRange(initial: Range) {
+  const patch = useUrlPatch();
   const [text, setRange] = useUrlValue("range", initial);
-  const [from, setFrom] = useUrlValue("from");
-  const [to, setTo] = useUrlValue("to");
+  const [from] = useUrlValue("from");
+  const [to] = useUrlValue("to");
   const range = isRange(text) ? text : initial;
   function span(): Span {
     if (range === "custom") return { start: instant(from), end: instant(to) };
     return { start: range === "all" ? undefined : Date.now() - RANGES[range], end: undefined };
   }
-  return { range, setRange, from, setFrom, to, setTo, span };
+  return {
+    range,
+    setRange,
+    from,
+    setFrom: (time: string) => patch({ from: time }),
+    to,
+    setTo: (time: string) => patch({ to: time }),
+    span,
+  };
 }
 
 /** Chooses the last hour, day and so on, or a beginning and an end. */

@@ -56,7 +56,7 @@ export default function TokensTab() {
 
 function EverybodysTokens() {
   const { t } = useTranslation("settings");
-  const tokens = useAllTokens(true);
+  const tokens = useAllTokens();
   const directory = useDirectory();
   const [wanted] = useUrlValue("q");
   const ownerOf = (id: number) => directory.nameOf(String(id));

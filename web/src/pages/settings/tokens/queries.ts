@@ -6,11 +6,10 @@ export const useOwnTokens = () =>
   useQuery({ queryKey: ["tokens", "own"], queryFn: async () => (await unwrap(client.GET("/api/2.0/token/list"))).token_infos });
 
 /** Everybody's tokens; for admins. */
-export const useAllTokens = (enabled: boolean) =>
+export const useAllTokens = () =>
   useQuery({
     queryKey: ["tokens", "all"],
     queryFn: async () => (await unwrap(client.GET("/api/2.0/token-management/tokens"))).token_infos,
-    enabled,
   });
 
 export const refreshTokens = () => queryClient.invalidateQueries({ queryKey: ["tokens"] });

@@ -5,6 +5,7 @@ import { useTranslation } from "react-i18next";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { UsageBucket } from "../../../api/schema";
+import { axisTime } from "../../../format";
 import { STEPS } from "./usage";
 
 const HEIGHT = 220;
@@ -33,8 +34,6 @@ export function UsageChart({ data, bucket, label }: Props) {
     if (!place.current || width === 0) return;
     const number = new Intl.NumberFormat(i18n.language);
     const timeZone = bucket === "day" ? "UTC" : undefined;
-    const day = new Intl.DateTimeFormat(i18n.language, { month: "short", day: "numeric", timeZone });
-    const clock = new Intl.DateTimeFormat(i18n.language, { hour: "numeric", minute: "2-digit", timeZone });
     const timeStyle = bucket === "day" ? undefined : "short";
     const whole = new Intl.DateTimeFormat(i18n.language, { dateStyle: "medium", timeStyle, timeZone });
     const ink = colour("--mantine-color-dimmed");
@@ -54,7 +53,7 @@ export function UsageChart({ data, bucket, label }: Props) {
         axes: [
           {
             ...axis,
-            values: (_, splits, __, ___, step) => splits.map((at) => (step >= 86_400 ? day : clock).format(at * 1000)),
+            values: (_, splits, __, ___, step) => splits.map((at) => axisTime(at, step, i18n.language, timeZone)),
             space: 70,
             size: 32,
           },

@@ -1,4 +1,4 @@
-// Figures in the language of the page.
+// Figures and times in the language of the page.
 
 const UNITS: [string, number][] = [
   ["day", 86_400],
@@ -32,4 +32,15 @@ export function memory(bytes: number, language: string): string {
 
 export function percent(value: number, language: string, digits = 1): string {
   return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(value / 100);
+}
+
+const DAY_SECONDS = 86_400;
+
+/** A place on an axis of time whose places are `step` seconds apart: the day, or the time of day where that says which one it is. */
+export function axisTime(seconds: number, step: number, language: string, timeZone?: "UTC"): string {
+  const time = new Date(seconds * 1000);
+  const midnight = timeZone ? time.getUTCHours() === 0 && time.getUTCMinutes() === 0 : time.getHours() === 0 && time.getMinutes() === 0;
+  const format: Intl.DateTimeFormatOptions =
+    step >= DAY_SECONDS || midnight ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return new Intl.DateTimeFormat(language, { ...format, timeZone }).format(time);
 }
