@@ -170,8 +170,9 @@ class LocalCompute:
     def observe(self, replica: ReplicaProcess) -> Observation:
         """From its status file and the kernel."""
         folder = self._data.replica(replica.replica_id)
-        said = observation(read_document(folder / "status.json"))
+        # The process first: what a dead one says is its last word, which may be the reason why it ended.
         alive = is_alive(replica.pid, replica.started_at)
+        said = observation(read_document(folder / "status.json"))
         if alive or said.phase in (ReplicaPhase.FAILED, ReplicaPhase.STOPPED):
             return said
         words = self._memory.ending(replica.replica_id) or text(read_document(folder / "exit.json").get("words"))

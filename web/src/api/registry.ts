@@ -71,7 +71,13 @@ export async function modelVersions(name: string): Promise<ModelVersion[]> {
   return found.sort((a, b) => Number(b.version) - Number(a.version));
 }
 
-export const useModels = (text: string) => useQuery({ queryKey: ["models", text], queryFn: () => searchModels(text) });
+/** Whether any model is registered that one may read; asked again every few seconds until one is. */
+export const useAnyModel = () =>
+  useQuery({
+    queryKey: ["models", "any"],
+    queryFn: async () => (await searchModels("", 1)).models.length > 0,
+    refetchInterval: (query) => (query.state.data ? false : 4000),
+  });
 
 export const useModel = (name: string) => useQuery({ queryKey: ["model", name], queryFn: () => getModel(name), enabled: !!name });
 

@@ -3,7 +3,7 @@ import { IconCheck } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { Trans, useTranslation } from "react-i18next";
 import { Link } from "react-router";
-import { useModels } from "../../api/registry";
+import { useAnyModel } from "../../api/registry";
 import { CodeBlock, CodeTabs } from "../../components/Copy";
 import { Section } from "./Section";
 import { createCurl, createPython, environment, logModel, queryCurl, queryPython } from "./startCode";
@@ -19,8 +19,7 @@ function Hint({ children }: { children: ReactNode }) {
 /** The way from nothing to an answer, for a workspace in which nothing is served yet. */
 export function Start() {
   const { t } = useTranslation("home");
-  const models = useModels("");
-  const logged = !!models.data && models.data.models.length > 0;
+  const logged = useAnyModel().data === true;
   const step = (title: string) => (
     <Title order={3} fz="md">
       {title}
