@@ -43,7 +43,7 @@ def test_an_external_model_by_clicks_then_a_chat_with_it(
     page.get_by_role("textbox", name="Message", exact=True).fill("Say hello to the harbour")
     page.keyboard.press("Enter")
     talk = page.get_by_role("log")
-    expect(talk).to_contain_text("Say hello to the harbour")
+    expect(talk).to_contain_text("You said: Say hello to the harbour")  # the provider's answer
     answered = provider.requests()[-1]["body"]
     assert answered["messages"][-1]["content"] == "Say hello to the harbour"
     assert answered["stream"] is True
