@@ -21,7 +21,7 @@ import pytest
 from mlflow.tracking import fluent
 
 READY_LINE = re.compile(r"^Moorage is ready at (\S+)$", re.MULTILINE)
-START_SECONDS = 120.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 OTHER_USER = "other@example.com"
 OTHER_TOKEN = "dapi" + "0123456789abcdef" * 2

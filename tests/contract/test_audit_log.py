@@ -20,8 +20,7 @@ def test_what_a_user_did_is_there_with_their_address_and_request(server):
     [entry] = (one for one in entries if one["request_id"] == "audited-request")  # the user may have made others
     assert (entry["source_address"], entry["status"]) == ("127.0.0.1", 200)
     exported = [json.loads(line) for line in server.http.get(f"{LOG}/export", params=wanted).text.splitlines()]
-    assert entry in exported
-    assert {(one["user_name"], one["action"]) for one in exported} == {(OTHER_USER, "create_token")}
+    assert sorted(exported, key=json.dumps) == sorted(entries, key=json.dumps)
     assert made["token_value"] not in json.dumps(entry)
     token_id = {"token_id": made["token_info"]["token_id"]}
     assert httpx.post(f"{server.url}/api/2.0/token/delete", headers=headers, json=token_id).status_code == 200

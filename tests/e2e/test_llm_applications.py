@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -234,8 +233,6 @@ class TestInvocations:
         assert text_of(client.chat.completions.create(model="chat_agent", messages=HELLO, stream=True)) == ANSWER
 
     def test_curl_sees_one_line_an_object(self, apps):
-        if shutil.which("curl") is None:
-            pytest.skip("needs curl")
         body = json.dumps(told(count=2))
         command = ["curl", "-sS", "-N", "--max-time", "30", "-H", f"Authorization: Bearer {apps.token}", "-d", body]
         command += ["-H", "content-type: application/json"]

@@ -4,9 +4,10 @@ import { EditorView } from "@codemirror/view";
 import CodeMirror from "@uiw/react-codemirror";
 import { useCallback, useEffect, useMemo, useRef } from "react";
 
-interface Props {
+export interface EditorProps {
   value: string;
   onChange?: (value: string) => void;
+  /** What is edited, for the reader of the screen. */
   label: string;
   language?: "json" | "python" | "text";
   readOnly?: boolean;
@@ -21,7 +22,7 @@ const surface = EditorView.theme({
   ".cm-gutters": { backgroundColor: "transparent !important", border: "none" },
 });
 
-export default function CodeMirrorEditor({ value, onChange, label, language = "json", readOnly, minHeight, maxHeight, dark }: Props) {
+export default function CodeMirrorEditor({ value, onChange, label, language = "json", readOnly, minHeight, maxHeight, dark }: EditorProps) {
   // The editor is set up anew whenever one of these is another object: not with each rendering of the page around it.
   const extensions = useMemo(() => {
     const found = [EditorView.lineWrapping, surface, EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" })];

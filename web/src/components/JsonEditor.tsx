@@ -1,18 +1,10 @@
 import { Box, Skeleton, useComputedColorScheme } from "@mantine/core";
 import { lazy, Suspense } from "react";
+import type { EditorProps } from "./CodeMirrorEditor";
 
 const Editor = lazy(() => import("./CodeMirrorEditor"));
 
-interface Props {
-  value: string;
-  onChange?: (value: string) => void;
-  /** What is edited, for the reader of the screen. */
-  label: string;
-  language?: "json" | "python" | "text";
-  readOnly?: boolean;
-  minHeight?: number;
-  maxHeight?: number;
-}
+type Props = Omit<EditorProps, "dark">;
 
 /** An editor of JSON (or a reader of it), loaded when it is first needed. */
 export function JsonEditor({ minHeight = 120, ...props }: Props) {
