@@ -103,7 +103,7 @@ class Workplace:
         made = Settings(data_dir=self.data.root, **settings)  # type: ignore[arg-type]
         with errors.open("wb") if errors is not None else nullcontext() as complaints:
             process = subprocess.Popen(
-                [sys.executable, "-m", "moorage.gateway", "--fd", str(listener.fileno())],
+                [sys.executable, "-m", "moorage.gateway", "--workspace-id", "4711", "--fd", str(listener.fileno())],
                 env={**os.environ, **made.to_environment()},
                 pass_fds=[listener.fileno()],
                 stderr=complaints,

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from mlflow.tracking import fluent
+from mlflow.tracking._model_registry import utils as registry
+from mlflow.tracking._tracking_service import utils as tracking
 
 READY_LINE = re.compile(r"^Moorage is ready at (\S+)$", re.MULTILINE)
 START_SECONDS = 60.0
@@ -144,16 +146,23 @@ class Server:
     def as_client(self) -> Iterator[None]:
         """Run with the environment variables that point every client at this server, in its default experiment.
 
-        MLflow remembers the experiment that was set last for the whole process: another server's would follow here.
+        MLflow remembers the experiment and the URIs that were set last for the whole process: another server's would
+        follow here, and what is set here does not follow elsewhere.
         """
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fluent, "_active_experiment_id", None)
+            patch.setattr(tracking, "_tracking_uri", None)
+            patch.setattr(registry, "_registry_uri", None)
             for name in list(os.environ):
                 if name.startswith(_CLIENT_PREFIXES):
                     patch.delenv(name)
             for name, value in self.env.items():
                 patch.setenv(name, value)
-            yield
+            try:
+                yield
+            finally:
+                for name in [one for one in os.environ if one.startswith(_CLIENT_PREFIXES)]:
+                    del os.environ[name]
 
     def create(self, name: str, model: str, version: str = "1", **entity: object) -> Json:
         """Ask for an endpoint with one served entity, and return the answer."""

@@ -97,14 +97,39 @@ class ResourceAlreadyExists(ApiError):
     error_code = "RESOURCE_ALREADY_EXISTS"
 
 
+class AlreadyExists(ApiError):
+    """A file that is there already. Source: Databricks REST reference, Files API."""
+
+    status = 409
+    error_code = "ALREADY_EXISTS"
+
+
 class ResourceConflict(ApiError):
     status = 409
     error_code = "RESOURCE_CONFLICT"
 
 
+class PreconditionFailed(ApiError):
+    status = 412
+    error_code = "PRECONDITION_FAILED"
+
+
 class UnsupportedMediaType(ApiError):
     status = 415
     error_code = "BAD_REQUEST"
+
+
+class RangeNotSatisfiable(ApiError):
+    """A range that begins behind the end of a file of `size` bytes."""
+
+    status = 416
+    error_code = "RANGE_NOT_SATISFIABLE"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"The range begins behind the end of the file, which has {size} bytes.",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
 
 
 class RequestLimitExceeded(ApiError):

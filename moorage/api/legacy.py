@@ -197,12 +197,16 @@ def _stage_of_a_version(stage: object) -> object:
     return stage
 
 
+VersionStage = Annotated[str, BeforeValidator(_stage_of_a_version)]
+"""One of `MODEL_STAGES`."""
+
+
 class TransitionStage(WireInput):
     """The body that moves a model version to a stage."""
 
     name: EntityName
     version: EntityVersion
-    stage: Annotated[str, BeforeValidator(_stage_of_a_version)]
+    stage: VersionStage
     archive_existing_versions: bool = False
     comment: Text = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ASSETS_PREFIX = "/assets/"
 ICON_PATH = "/favicon.svg"
-_PAGE_PREFIXES = ("/ml/", "/settings/")
+_PAGE_PREFIXES = ("/ml/", "/settings/", "/explore/data/models/")
 _PAGES = {"/", "/ml", "/settings"}
 
 

@@ -19,6 +19,11 @@ TRANSITION = ("POST", "model-versions/transition-stage")
 RECORDED = frozenset({CREATE_MODEL, RENAME_MODEL, DELETE_MODEL})
 """What changes whose model it is: the control plane takes note, whoever asks for it."""
 
+REGISTERED_FILES = "registered-files"
+"""Not a route: files are read that may be a registered version's. The `query` says which, as a path in the artifact
+store or, behind `LOGGED_MODELS`, the id of a logged model."""
+LOGGED_MODELS = "logged-models/"
+
 LONGEST_REQUEST = 1 << 20
 LONGEST_ANSWER = 16 << 20
 TICKET_HEADER = "x-moorage-registry-ticket"

@@ -13,11 +13,12 @@ import time
 import uvicorn
 import uvloop
 
+from moorage.api.mlflow_credential import authorization
 from moorage.api.routing import Principal
 from moorage.api.workloads import DEFAULT_REPLICA_MEMORY_BYTES
 from moorage.asgi import serve_until_signal
 from moorage.compute.local import LocalCompute, is_alive
-from moorage.control.app import ControlDependencies, create_app
+from moorage.control.app import ControlDependencies, add_routes, create_app
 from moorage.control.audit import forget_for_ever
 from moorage.control.checks.run import discard_leftovers
 from moorage.control.checks.service import ModelChecks
@@ -37,7 +38,10 @@ from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.identity.tokens import new_token, token_digest
+from moorage.registry.artifacts import ArtifactStore, LocalArtifacts
 from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads, load_mlflow
+from moorage.registry.mlflow_api import MlflowApi
+from moorage.registry.remote_artifacts import RemoteArtifacts
 from moorage.settings import Settings
 from moorage.telemetry.usage import UsageSampler
 
@@ -58,6 +62,18 @@ def _registry(settings: Settings, service_token: str) -> MlflowRegistry:
         token = os.environ.get("MLFLOW_TRACKING_TOKEN")
         return MlflowRegistry(settings.mlflow_uri, lambda: token)
     return MlflowRegistry(settings.local_url, lambda: service_token)
+
+
+def _mlflow_api(settings: Settings, data: DataDirectory) -> MlflowApi:
+    if settings.mlflow_uri is not None:
+        return MlflowApi.at(settings.mlflow_uri, authorization(os.environ))
+    return MlflowApi.on_socket(data.mlflow_socket)
+
+
+def _artifacts(settings: Settings, data: DataDirectory, mlflow: MlflowApi) -> ArtifactStore:
+    if settings.mlflow_uri is not None:
+        return RemoteArtifacts(mlflow.http, data.mlflow / "uploads")
+    return LocalArtifacts(data.mlflow / "artifacts")
 
 
 def _load_the_rest() -> None:
@@ -111,15 +127,21 @@ async def serve(settings: Settings) -> None:
         ),
     )
     threading.Thread(target=_load_the_rest, name="import-mlflow", daemon=True).start()
+    mlflow = _mlflow_api(settings, data)
+    artifacts = _artifacts(settings, data, mlflow)
     dependencies = ControlDependencies(
-        settings, data, sessions, registry, reconciler, _now, telemetry, compute.observe, encryption
-    )
+        settings, data, sessions, registry, reconciler, _now, telemetry, compute.observe, encryption,
+        mlflow, artifacts,
+    )  # fmt: skip
     app = create_app(dependencies)
-    app.include_router(internal.router)
+    add_routes(app, internal.router)
     app.state.publisher = publisher
     app.state.reconciler = reconciler
     app.state.model_checks = checks
     forgetting = asyncio.create_task(forget_for_ever(app.state.audit_log, _now, settings.audit_days))
+    uploads = app.state.files.uploads
+    await asyncio.to_thread(uploads.discard_files)
+    sweeping = asyncio.create_task(uploads.sweep_for_ever())
     foundation_models = FoundationModels(sessions, data.catalogue, reconciler.endpoint_changed, _now)
     cataloguing = asyncio.create_task(foundation_models.follow_for_ever())
     watching = asyncio.create_task(app.state.stage_watcher.watch_for_ever(settings.stage_poll_seconds))
@@ -132,6 +154,7 @@ async def serve(settings: Settings) -> None:
         await serve_until_signal(config, stopping=app.state.followers.close)
     finally:
         forgetting.cancel()
+        sweeping.cancel()
         watching.cancel()
         cataloguing.cancel()
         await checks.close(_CHECKS_CLOSE_SECONDS)
@@ -147,7 +170,8 @@ def main() -> None:
     """Serve with the settings of the environment."""
     settings = Settings()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     os.umask(0o077)
     uvloop.run(serve(settings))
 

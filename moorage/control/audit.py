@@ -1,6 +1,7 @@
 """Writes down every request that changes something, or that reads a secret: who, what, from where, how it ended.
 
-Bodies are not kept. Of a body's members only those that name an object are, so that nothing secret gets here.
+Bodies are not kept. Of the members of a body and of the query only those that name an object are, so that nothing
+secret gets here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +31,14 @@ _logger = logging.getLogger(__name__)
 
 _READS = {"GET", "HEAD", "OPTIONS"}
 _READS_OF_SECRETS = {"get_secret"}
-_READS_BY_POST = {"get_version_logs", "get_version_build_logs"}
+_READS_BY_POST = {
+    "get_version_logs", "get_version_build_logs", "search_prompts", "search_prompt_versions", "create_download_url",
+    "credentials_for_read", "credentials_for_download", "emit_catalog_version_lineage",
+}  # fmt: skip
+_STEPS_OF_UPLOADS = {"create_upload_part_urls", "create_abort_upload_url", "upload_part"}
+"""Their beginning and their end are kept."""
+_FILES = {"upload_file", "upload_signed_file"}
+"""Bodies of these are files: what their members are called names nothing."""
 _INTERNAL = "/internal/"
 _LONGEST_BODY = 64 * 1024
 _LONGEST_WORD = 255
@@ -42,9 +50,10 @@ _DAY_MS = 24 * 3600 * 1000
 _NAMES = (
     "name", "endpoint_name", "registered_model_name", "version", "stage", "entity_name", "entity_version", "scope",
     "key", "principal", "permission", "token_id", "application_id", "userName", "displayName", "user_name",
-    "group_name", "service_principal_name", "client_id", "grant_type", "config_version", "comment",
+    "group_name", "service_principal_name", "client_id", "grant_type", "config_version", "creator", "id",
+    "catalog_name", "schema_name", "model_name", "alias", "version_num", "new_name", "owner", "comment",
 )  # fmt: skip
-"""Members of a body that are kept: names of objects, never their contents."""
+"""Members of a body or a query that are kept: names of objects, never their contents."""
 
 
 class AuditTrail:
@@ -183,14 +192,16 @@ class _Tee:
 
 def _changes(method: str, action: str) -> bool:
     """Whether requests of that route are to change something."""
-    return method not in _READS and action not in _READS_BY_POST
+    return method not in _READS and action not in _READS_BY_POST and action not in _STEPS_OF_UPLOADS
 
 
 def _entry(scope: Scope, action: str, document: dict[str, Any], status: int, now: int) -> AuditRecord:
     headers = Headers(scope=scope)
     caller = decode_principal(headers.get(PRINCIPAL_HEADER, ""))
     parameters = {name: str(value) for name, value in scope.get("path_params", {}).items()}
-    named = {name: _word(document[name]) for name in _NAMES if isinstance(document.get(name), (str, int))}
+    document = {} if action in _FILES else document
+    given = {**QueryParams(scope["query_string"]), **document}
+    named = {name: _word(given[name]) for name in _NAMES if isinstance(given.get(name), (str, int))}
     tags = getattr(scope.get("route"), "tags", None) or [""]
     object_id = next(iter({**parameters, **named}.values()), "")
     return AuditRecord(

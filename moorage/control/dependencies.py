@@ -16,7 +16,9 @@ from moorage.control.store.engine import Sessions
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
 from moorage.encryption import Encryption
+from moorage.registry.artifacts import ArtifactStore
 from moorage.registry.client import ModelRegistry
+from moorage.registry.mlflow_api import MlflowApi
 from moorage.settings import Settings
 
 
@@ -62,6 +64,8 @@ class ControlDependencies:
     telemetry: Telemetry
     observe_replica: Callable[[ReplicaProcess], Observation]
     encryption: Encryption
+    mlflow: MlflowApi
+    artifacts: ArtifactStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from moorage.api.endpoints import PermissionLevel
 from moorage.api.errors import InvalidParameterValue, PermissionDenied, ResourceDoesNotExist
+from moorage.api.grants import SecurableType
 from moorage.api.permissions import ModelLevel, TokensLevel
 from moorage.api.routing import Principal
 from moorage.control.dependencies import ControlDependencies
@@ -24,6 +25,11 @@ from moorage.identity.access import require_level
 from moorage.identity.model_access import ModelRights, require_model_level
 
 _NOBODY: Grants = MappingProxyType({})
+_ROOTS_OF_SECURABLES = {
+    SecurableType.CATALOG: "/catalogs/",
+    SecurableType.SCHEMA: "/schemas/",
+    SecurableType.FUNCTION: "/functions/",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,9 @@ class GovernedObject:
     """One object as its permissions see it.
 
     `object_id` is that of its grants, `name` the one in messages. The owner manages it without a grant, and the
-    groups in `inherited`, by name, have a level from where the object is. With `governed_by`, the path of another
-    object, it has no grants of its own: those shown come from there.
+    groups in `inherited`, by name, have a level from where the object is; what comes from privileges is in
+    `conveyed`, by the path of what they are granted on. With `governed_by`, the path of another object, it has no
+    grants of its own: those shown come from there.
     """
 
     object_id: str
@@ -41,6 +48,7 @@ class GovernedObject:
     grants: Grants
     inherited: Mapping[str, str] = field(default_factory=dict)
     governed_by: str | None = None
+    conveyed: Mapping[str, Grants] = field(default_factory=dict)
 
 
 class ObjectKind(Protocol):
@@ -160,13 +168,19 @@ class RegisteredModels:
             raise ResourceDoesNotExist(f"Registered model '{identifier}' not found.")
 
     def find(self, session: Session, identifier: str) -> GovernedObject:
-        rights = registered_models.rights(session, identifier)
-        inherited = {groups.USERS: ModelLevel.CAN_READ} if rights.owner_id is None else {}
-        return GovernedObject(identifier, identifier, rights.owner_id, rights.grants, inherited)
+        owner_id = registered_models.rights(session, identifier).owner_id
+        grants = permissions.grants(session, self.object_type, identifier)
+        inherited = {groups.USERS: ModelLevel.CAN_READ} if owner_id is None else {}
+        conveyed = {
+            f"{_ROOTS_OF_SECURABLES[securable.type]}{securable.full_name}": levels
+            for securable, levels in registered_models.conveyed_levels(session, identifier).items()
+        }
+        return GovernedObject(identifier, identifier, owner_id, grants, inherited, conveyed=conveyed)
 
     def require(self, caller: Principal, found: GovernedObject, *, manage: bool) -> None:
         needed = ModelLevel.CAN_MANAGE if manage else ModelLevel.CAN_READ
-        require_model_level(caller, found.name, ModelRights(found.owner_id, found.grants), needed)
+        grants = registered_models.highest([found.grants, *found.conveyed.values()])
+        require_model_level(caller, found.name, ModelRights(found.owner_id, grants), needed)
 
     def replaced(self, session: Session, caller: Principal, found: GovernedObject) -> None:
         if found.owner_id is None:

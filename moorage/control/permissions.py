@@ -156,6 +156,11 @@ def _shown(session: Session, kind: ObjectKind, found: GovernedObject) -> ObjectP
             held[principal_id].append(
                 HeldPermission(permission_level=level, inherited=True, inherited_from_object=source)
             )
+    for path, levels in found.conveyed.items():
+        for principal_id, level in levels.items():
+            held[principal_id].append(
+                HeldPermission(permission_level=level, inherited=True, inherited_from_object=(path,))
+            )
     for group_name, level in {groups.ADMINS: _MANAGE, **found.inherited}.items():
         group = groups.find(session, group_name)
         if group is not None:

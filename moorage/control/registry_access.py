@@ -12,11 +12,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
+from moorage.api.artifact_uris import (
+    MLFLOW_SCHEME,
+    VERSIONS_FOLDER,
+    artifact_path,
+    is_of_registered_versions,
+    plain_path,
+)
 from moorage.api.errors import (
     BadRequest,
     EndpointNotFound,
@@ -24,28 +31,35 @@ from moorage.api.errors import (
     InvalidParameterValue,
     PermissionDenied,
 )
+from moorage.api.grants import Privilege
 from moorage.api.permissions import ModelLevel
 from moorage.api.registry_access import (
     CREATE_MODEL,
     DELETE_MODEL,
+    LOGGED_MODELS,
     RECORDED,
+    REGISTERED_FILES,
     RENAME_MODEL,
     TRANSITION,
     RegistryDecision,
     RegistryRequest,
 )
 from moorage.api.routing import Principal
+from moorage.api.unity_catalog import HIDDEN_TAGS
 from moorage.control.dependencies import ControlDependencies
 from moorage.control.endpoint_rows import take_away
 from moorage.control.legacy.stages import model_gone
-from moorage.control.store import legacy
+from moorage.control.store import legacy, privileges
 from moorage.control.store import registered_models as store
 from moorage.control.store.engine import Sessions, reading
+from moorage.control.store.privileges import Securable
 from moorage.identity.model_access import model_level, require_model_level
+from moorage.registry.mlflow_api import MlflowRefusal
 
 _GRAPHQL = "graphql"
 _CREATE_VERSION = ("POST", "model-versions/create")
 _PRODUCTION = "production"
+_BACKING = 2  # registered-models/models/ID: which part is the id
 
 _NEEDED = {
     ("GET", "registered-models/get"): ModelLevel.CAN_READ,
@@ -69,6 +83,13 @@ _NEEDED = {
     DELETE_MODEL: ModelLevel.CAN_MANAGE,
     ("DELETE", "model-versions/delete"): ModelLevel.CAN_MANAGE,
 }
+_TAGS = {
+    (method, f"{what}/{verb}")
+    for what in ("registered-models", "model-versions")
+    for method, verb in (("POST", "set-tag"), ("DELETE", "delete-tag"))
+}
+_WITH_TAGS = {CREATE_MODEL, _CREATE_VERSION}
+_CREATORS = {Privilege.CREATE_MODEL, Privilege.MANAGE, Privilege.ALL_PRIVILEGES}
 _LISTS = {
     ("GET", "registered-models/search"): "registered_models",
     ("GET", "model-versions/search"): "model_versions",
@@ -96,6 +117,7 @@ class _Ticket(BaseModel):
     operation: str
     name: str | None = None
     new_name: str | None = None
+    owner_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,9 @@ class RegistryAccess:
             TemporarilyUnavailable: the registry does not answer.
         """
         caller, route = request.principal, (request.method, request.operation)
+        if request.operation == REGISTERED_FILES:
+            self.require_files(caller, request.query)
+            return RegistryDecision()
         if request.operation == _GRAPHQL and request.method in ("GET", "POST"):
             rewritten = _graphql().with_model_names(request.body)
             return RegistryDecision(body=rewritten, ticket=_ticket(request) if rewritten is not None else None)
@@ -125,15 +150,23 @@ class RegistryAccess:
             raise EndpointNotFound(f"No API found for '{request.method} {request.operation}'")
         given = _Parameters(request.query, request.body)
         name = given.required("name")
-        if route in _NEEDED:
-            self._require(caller, name, _NEEDED[route])
+        if route == CREATE_MODEL:
+            self.require_creation(caller, name)
+        else:
+            self.require(caller, name, _NEEDED[route])
         if route == TRANSITION and self._concerns_production(name, given):
-            self._require(caller, name, ModelLevel.CAN_MANAGE_PRODUCTION_VERSIONS)
-        if route == _CREATE_VERSION and (source := _source_model(given.one("source"))) is not None:
-            self._require(caller, source, ModelLevel.CAN_READ)
+            self.require(caller, name, ModelLevel.CAN_MANAGE_PRODUCTION_VERSIONS)
+        if route == _CREATE_VERSION:
+            self.require_source(caller, given.one("source"))
+        if route in _TAGS and (given.one("key") or "").startswith(HIDDEN_TAGS):
+            raise InvalidParameterValue(f"Invalid value for 'key': tags '{HIDDEN_TAGS}...' are the server's own")
+        body = given.without_hidden_tags() if route in _WITH_TAGS else None
         if route not in RECORDED:
-            return RegistryDecision()
-        return RegistryDecision(ticket=_ticket(request, name, given.one("new_name", "newName")))
+            return RegistryDecision(body=body)
+        new_name = given.one("new_name", "newName")
+        if route == RENAME_MODEL and new_name is not None and new_name != name:
+            self.require_creation(caller, new_name)
+        return RegistryDecision(ticket=_ticket(request, name, new_name, self.owner(name)), body=body)
 
     def review(self, ticket: str, answer: bytes) -> bytes:
         """Take note of what MLflow has done, and answer what of its answer (status 200) the caller may see.
@@ -151,34 +184,174 @@ class RegistryAccess:
         except ValueError as error:
             raise InternalError("The model registry gave an answer that cannot be read") from error
         if held.operation == _GRAPHQL:
-            seen = _graphql().without_models(document, lambda names: self._readable(held.principal, names))
+            seen = _graphql().without_models(document, lambda names: self.readable(held.principal, names))
             return json.dumps(seen).encode()
         listed = document.get(_LISTS[route], [])
-        readable = self._readable(held.principal, {one["name"] for one in listed})
+        readable = self.readable(held.principal, {one["name"] for one in listed})
         document[_LISTS[route]] = [one for one in listed if one["name"] in readable]
         return json.dumps(document).encode()
+
+    def require(self, caller: Principal, name: str, needed: ModelLevel) -> None:
+        """
+        Raises:
+            PermissionDenied: the caller has a lower level on the model.
+        """
+        with reading(self.deps.sessions) as session:
+            rights = store.rights(session, name)
+        require_model_level(caller, name, rights, needed)
+
+    def require_creation(self, caller: Principal, name: str) -> None:
+        """Whether the caller may register a model of that new name, or give a model that name.
+
+        Everybody may, but where CREATE_MODEL is granted to somebody on the schema or the catalog of the name.
+
+        Raises:
+            PermissionDenied: it is, and the caller neither has it nor manages the schema or the catalog.
+        """
+        above = Securable.model(name).above
+        if caller.admin or not above:
+            return
+        with reading(self.deps.sessions) as session:
+            granted = privileges.held(session, above)
+        everything = {one for some in granted.values() for each in some.values() for one in each}
+        if Privilege.CREATE_MODEL in everything and not _CREATORS & privileges.held_by(caller, granted):
+            raise PermissionDenied(
+                f"User '{caller.user_name}' does not have {Privilege.CREATE_MODEL} on schema '{above[0].full_name}'."
+            )
+
+    def require_source(self, caller: Principal, source: str | None) -> None:
+        """
+        Raises:
+            PermissionDenied: `source` is another registered model's version, and the caller may not read that model;
+                or the files of one, without its name.
+        """
+        if source is None:
+            return
+        if (model := _source_model(source)) is not None:
+            self.require(caller, model, ModelLevel.CAN_READ)
+        parts = urlsplit(source)
+        if parts.scheme == "models" and model is None:
+            path = self._folder_of_logged_model(parts.path.lstrip("/"))
+        else:
+            path = artifact_path(source)
+        if path is not None and is_of_registered_versions(path):
+            raise PermissionDenied(
+                f"Files below '{VERSIONS_FOLDER}/' are of registered versions: give 'models:/NAME/VERSION' as source."
+            )
+
+    def require_files(self, caller: Principal, files: str) -> None:
+        """
+        Args:
+            files: a path in the artifact store, or `logged-models/ID`, as `REGISTERED_FILES` says.
+
+        Raises:
+            PermissionDenied: they are a registered version's, and the caller may not read the model; or of many.
+        """
+        if caller.admin:
+            return
+        path: str | None = files
+        if files.startswith(LOGGED_MODELS):
+            path = self._folder_of_logged_model(files.removeprefix(LOGGED_MODELS))
+        if path is None or not is_of_registered_versions(path):
+            return
+        parts = plain_path(path).split("/")
+        names: set[str] = set()
+        if len(parts) > _BACKING and parts[_BACKING - 1] == "models" and "'" not in parts[_BACKING]:
+            source = f"{MLFLOW_SCHEME}{'/'.join(parts[: _BACKING + 1])}/artifacts"
+            query = {"filter": f"source_path = '{source}'"}
+            answer = self.deps.mlflow.call("GET", "model-versions/search", query=query)
+            names = {one["name"] for one in answer.get("model_versions", [])}
+        if not self.readable(caller, names):
+            raise PermissionDenied(
+                f"User '{caller.user_name}' may not read these files: they are those of registered versions."
+            )
+
+    def _folder_of_logged_model(self, model_id: str) -> str | None:
+        """The path in the artifact store; None where there is no such model, or it has its files elsewhere."""
+        try:
+            found = self.deps.mlflow.call("GET", f"logged-models/{quote(model_id, safe='')}")["model"]
+        except MlflowRefusal as refusal:
+            if refusal.status >= 500:
+                raise
+            return None
+        return artifact_path(found["info"].get("artifact_uri", ""))
+
+    def readable(self, caller: Principal, names: Iterable[str]) -> set[str]:
+        """Those of the models that the caller may read."""
+        with reading(self.deps.sessions) as session:
+            rights = store.all_rights(session, set(names))
+        return {name for name, one in rights.items() if model_level(caller, one) is not None}
+
+    def owner(self, name: str) -> str | None:
+        """The id of the model's owner, to be remembered before the registry is asked to rename or delete it."""
+        with reading(self.deps.sessions) as session:
+            return store.rights(session, name).owner_id
+
+    def created(self, caller: Principal, name: str) -> None:
+        """Note that the registry has a new model, the caller's. One of that name may have left past this server."""
+        with self.deps.sessions.begin() as session:
+            store.forget(session, name)
+            store.record_owner(session, name, caller.id)
+            ended = self._end_serving(session, name)
+        self._tell(ended)
+
+    def owned(self, name: str, owner_id: str) -> None:
+        """The model is that principal's from now on."""
+        with self.deps.sessions.begin() as session:
+            store.record_owner(session, name, owner_id)
+            served = legacy.find(session, name)
+            concerned = {served[1].id} if served is not None else set()
+        self._tell(concerned)
+
+    def renamed(self, name: str, new_name: str, owner_id: str | None) -> None:
+        """Note that the model has another name: its grants and its serving by stage go with it.
+
+        `owner_id` is whose it was before. When the name is somebody else's by now, there is a new model of that name,
+        made in between: it keeps what is noted of it.
+        """
+        if name == new_name:
+            return
+        with self.deps.sessions.begin() as session:
+            if store.rights(session, name).owner_id != owner_id:
+                store.forget(session, new_name)
+                if owner_id is not None:
+                    store.record_owner(session, new_name, owner_id)
+                concerned = self._end_serving(session, new_name)
+            else:
+                served = legacy.find(session, name)
+                concerned = {served[1].id} if served is not None else set()
+                store.rename(session, name, new_name)
+                concerned |= self._end_serving(session, new_name)
+                legacy.rename(session, name, new_name)
+        self._tell(concerned)
+
+    def deleted(self, name: str, owner_id: str | None) -> None:
+        """Note that the registry has the model no more; `owner_id` is whose it was, as in `renamed`.
+
+        At once it has no version for a stage: a model without its owner and its grants is everybody's to query.
+        """
+        with self.deps.sessions.begin() as session:
+            if store.rights(session, name).owner_id != owner_id:
+                return
+            served = legacy.find(session, name)
+            store.forget(session, name)
+            if served is not None:
+                served[0].stages, served[0].problem = {}, model_gone(name)
+            concerned = {served[1].id} if served is not None else set()
+        self._tell(concerned)
 
     def _record(self, done: _Ticket) -> None:
         if done.name is None:
             raise InternalError("A change of the model registry that names no model")
-        with self.deps.sessions.begin() as session:
-            served = legacy.find(session, done.name)
-            concerned = {served[1].id} if served is not None else set()
-            if done.operation == RENAME_MODEL[1] and done.new_name is not None:
-                if done.new_name != done.name:
-                    store.rename(session, done.name, done.new_name)
-                    concerned |= self._end_serving(session, done.new_name)
-                    legacy.rename(session, done.name, done.new_name)
-            else:
-                # A new model may have the name of one that left past this server, and none of its grants.
-                store.forget(session, done.name)
-                if done.operation == CREATE_MODEL[1]:
-                    store.record_owner(session, done.name, done.principal.id)
-                    self._end_serving(session, done.name)
-                elif served is not None and done.operation == DELETE_MODEL[1]:
-                    # At once: a model without its owner and its grants is everybody's to query.
-                    served[0].stages, served[0].problem = {}, model_gone(done.name)
-        for endpoint_id in sorted(concerned):
+        if done.operation == CREATE_MODEL[1]:
+            self.created(done.principal, done.name)
+        elif done.operation == RENAME_MODEL[1]:
+            self.renamed(done.name, done.new_name or done.name, done.owner_id)
+        else:
+            self.deleted(done.name, done.owner_id)
+
+    def _tell(self, endpoints: set[str]) -> None:
+        for endpoint_id in sorted(endpoints):
             self.deps.notifier.endpoint_changed(endpoint_id)
 
     def _end_serving(self, session: Session, name: str) -> set[str]:
@@ -200,20 +373,17 @@ class RegistryAccess:
         version = self.deps.registry.model_version(name, given.required("version"))
         return version.stage.casefold() == _PRODUCTION
 
-    def _require(self, caller: Principal, name: str, needed: ModelLevel) -> None:
-        with reading(self.deps.sessions) as session:
-            rights = store.rights(session, name)
-        require_model_level(caller, name, rights, needed)
 
-    def _readable(self, caller: Principal, names: Iterable[str]) -> set[str]:
-        with reading(self.deps.sessions) as session:
-            rights = store.all_rights(session, set(names))
-        return {name for name, one in rights.items() if model_level(caller, one) is not None}
-
-
-def _ticket(request: RegistryRequest, name: str | None = None, new_name: str | None = None) -> str:
+def _ticket(
+    request: RegistryRequest, name: str | None = None, new_name: str | None = None, owner_id: str | None = None
+) -> str:
     ticket = _Ticket(
-        principal=request.principal, method=request.method, operation=request.operation, name=name, new_name=new_name
+        principal=request.principal,
+        method=request.method,
+        operation=request.operation,
+        name=name,
+        new_name=new_name,
+        owner_id=owner_id,
     )
     return base64.b64encode(ticket.model_dump_json().encode()).decode()
 
@@ -259,6 +429,15 @@ class _Parameters:
         if not value:
             raise InvalidParameterValue(f"Missing required field '{field}'")
         return value
+
+
+    def without_hidden_tags(self) -> bytes | None:
+        """The body without the server's own tags, which clients copy with the version that has them; None if none."""
+        tags = self._document.get("tags")
+        if not isinstance(tags, list):
+            return None
+        kept = [one for one in tags if not (isinstance(one, dict) and str(one.get("key")).startswith(HIDDEN_TAGS))]
+        return None if len(kept) == len(tags) else json.dumps({**self._document, "tags": kept}).encode()
 
 
 def _document(body: bytes) -> dict[str, Any]:

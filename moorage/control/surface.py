@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moorage.api.errors import ApiError, BadRequest, EndpointNotFound, InternalError, TemporarilyUnavailable
+from moorage.api.files import SIGNED_PATH
 from moorage.api.validation import error_from
 from moorage.control.store.engine import is_unavailable
 
@@ -78,11 +79,17 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def _failure(error: Exception, request_id: str, scope: Scope) -> ApiError:
     if is_unavailable(error):
-        _logger.warning("database unavailable for %s %s [%s]", scope["method"], scope["path"], request_id)
+        _logger.warning("database unavailable for %s %s [%s]", scope["method"], _logged(scope), request_id)
         return TemporarilyUnavailable("The database is busy")
-    _logger.error("%s %s failed [%s]", scope["method"], scope["path"], request_id, exc_info=error)
+    _logger.error("%s %s failed [%s]", scope["method"], _logged(scope), request_id, exc_info=error)
     details = [{"@type": _REQUEST_INFO, "request_id": request_id, "serving_data": ""}]
     return InternalError(f"Internal error; request id {request_id}", details=details)
+
+
+def _logged(scope: Scope) -> str:
+    """The path, without what opens a file to whoever reads it."""
+    path: str = scope["path"]
+    return f"{SIGNED_PATH}..." if path.startswith(SIGNED_PATH) else path
 
 
 def _answer(error: ApiError) -> Response:

@@ -38,12 +38,14 @@ def _reaches_all(_: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(settings: Settings, data: DataDirectory, worker: int) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    settings: Settings, data: DataDirectory, worker: int, workspace_id: str
+) -> AsyncIterator[Gateway]:
     """The application with its background tasks."""
     meters = Meters()
     table = RoutingTable(meters, CredentialOpener(data))
     load_snapshot(data.snapshot, table)
-    upstreams = Upstreams(settings, data)
+    upstreams = Upstreams(settings, data, workspace_id)
     limiter, tracer = rate_limiter(settings), tracer_of_environment()
     follower = ControlPlaneFollower(table, meters, upstreams.control_session(), f"worker-{worker}")
     http = HttpClient(_reaches_all if settings.allow_metadata_addresses else is_forbidden_address)
@@ -69,9 +71,9 @@ async def running_gateway(settings: Settings, data: DataDirectory, worker: int) 
             await asyncio.to_thread(tracer.close)
 
 
-async def serve(settings: Settings, listener: socket.socket, worker: int) -> None:
+async def serve(settings: Settings, listener: socket.socket, worker: int, workspace_id: str) -> None:
     """Serve until SIGTERM, then drain."""
-    async with running_gateway(settings, DataDirectory(settings.data_dir), worker) as app:
+    async with running_gateway(settings, DataDirectory(settings.data_dir), worker, workspace_id) as app:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -102,12 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--worker", type=int, default=0)
+    parser.add_argument("--workspace-id", required=True)
     arguments = parser.parse_args()
     settings = Settings()
     _raise_descriptor_limit()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
     listener = socket.socket(fileno=arguments.fd)
-    uvloop.run(serve(settings, listener, arguments.worker))
+    uvloop.run(serve(settings, listener, arguments.worker, arguments.workspace_id))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ _MODELS_PATH = "/serving-endpoints/models"
 _NOTHING_SERVED = ServedRoute(name="", traffic_percentage=0)
 _INVOCATIONS_END = ("/invocations", "/invocations/")
 _OPEN_PATHS = {"/.well-known/databricks-config", "/login", "/api/2.0/moorage/session"}
-_OPEN_PREFIXES = ("/oidc/",)
+_OPEN_PREFIXES = ("/oidc/", "/api/2.0/fs/signed/")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SWEEP_SECONDS = 0.25
 _LONGEST_SHOWN = 100  # of what a client gave as a name

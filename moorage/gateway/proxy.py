@@ -7,24 +7,52 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from moorage.api.errors import BadRequest, EndpointNotFound, PermissionDenied, TemporarilyUnavailable
+from moorage.api.mlflow_credential import authorization
 from moorage.api.principal import encode_principal
-from moorage.api.registry_access import LONGEST_ANSWER, LONGEST_REQUEST, RegistryDecision, RegistryRequest
+from moorage.api.registry_access import (
+    LONGEST_ANSWER,
+    LONGEST_REQUEST,
+    REGISTERED_FILES,
+    RegistryDecision,
+    RegistryRequest,
+)
 from moorage.api.routing import CLIENT_HEADER, INTERNAL_HEADER, PRINCIPAL_HEADER, Principal
 from moorage.datadir import DataDirectory
+from moorage.gateway.artifact_uris import LONGEST_REQUEST as LONGEST_TRANSLATED
+from moorage.gateway.artifact_uris import Answer as TranslatedAnswer
+from moorage.gateway.artifact_uris import (
+    creates_experiment,
+    files_read,
+    from_databricks_client,
+    require_own_place,
+    require_unregistered,
+)
+from moorage.gateway.artifact_uris import to_databricks as uris_for_databricks
+from moorage.gateway.artifact_uris import to_mlflow as uris_for_mlflow
 from moorage.gateway.registry_access import RegistryGate, gated_operation
 from moorage.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
 _MLFLOW_PATH = re.compile(r"/(?:api|ajax-api)/\d+\.\d+/mlflow(?:-artifacts)?(?:/|$)|/mlflow(?:/|$)")
-_CONTROL_MLFLOW_PATH = re.compile(r"(?:/(?:api|ajax-api)/\d+\.\d+)?/mlflow/(?:databricks|unity-catalog)/")
+# What Databricks has beside MLflow's own API, at paths below it. Clients try the newest and go back to an older one.
+_CONTROL_MLFLOW_PATH = re.compile(
+    r"(?:/(?:api|ajax-api)/\d+\.\d+)?/mlflow/(?:databricks|unity-catalog|comments|transition-requests|registry-webhooks)/"
+    r"|/(?:api|ajax-api)/\d+\.\d+/mlflow/(?:registered-models/list|model-versions/(?:list-artifacts|get-signed-download-uri)"
+    r"|artifacts/credentials-for-(?:read|write)|logged-models/[^/]+/artifacts/credentials-for-(?:download|upload)"
+    r"|traces/[^/]+/credentials-for-data-(?:download|upload))/?$"
+    r"|/(?:api|ajax-api)/[4-9]\.\d+/mlflow/"
+)
+_FILES = ("/api/2.0/fs/", "/ajax-api/2.0/fs/")
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"host", b"expect",
@@ -32,7 +60,9 @@ _HOP_BY_HOP = {
 _TOKEN_PATH = "/oidc/v1/token"
 _PRIVATE_PREFIX = b"x-moorage-"
 _CREDENTIALS = {b"authorization", b"cookie", b"origin", b"referer"}
-_OF_THE_BODY_SENT = {"content-length", "accept-encoding"}  # another body may go, and an answer is read here
+_WORKSPACE_HEADER = b"x-databricks-org-id"
+_MLFLOW_API = re.compile(r"/(?:ajax-)?api/\d+\.\d+/mlflow/")
+_JSON = "application/json"
 _CHUNK_BYTES = 64 * 1024
 _HEALTH_SECONDS = 2.0
 _EVENT_STREAM = "text/event-stream"
@@ -82,7 +112,8 @@ class _Upstream:
 class Upstreams:
     """The control plane and MLflow, as one gateway worker reaches them."""
 
-    def __init__(self, settings: Settings, data: DataDirectory) -> None:
+    def __init__(self, settings: Settings, data: DataDirectory, workspace_id: str) -> None:
+        self._workspace_id = workspace_id.encode()
         self._limit = settings.max_request_bytes
         self._body_seconds = settings.request_body_timeout_seconds
         self._control = _Upstream("control plane", "http://localhost", str(data.control_socket))
@@ -90,8 +121,7 @@ class Upstreams:
             self._mlflow = _Upstream("MLflow server", "http://localhost", str(data.mlflow_socket))
         else:
             self._mlflow = _Upstream("MLflow server", settings.mlflow_uri, None, strip_prefix="/mlflow")
-        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-        self._mlflow_credentials = {"authorization": f"Bearer {token}"} if token and settings.mlflow_uri else {}
+        self._mlflow_credentials = authorization(os.environ) if settings.mlflow_uri else {}
         self._external_mlflow = settings.mlflow_uri is not None
         self._registry = RegistryGate(self._control.session)
         self._stopping = asyncio.Event()
@@ -146,14 +176,15 @@ class Upstreams:
             PermissionDenied: a browser sent it from another site.
         """
         path: str = scope["path"]
-        to_mlflow = bool(_MLFLOW_PATH.match(path)) and not _CONTROL_MLFLOW_PATH.match(path)
-        upstream = self._mlflow if to_mlflow else self._control
         if path.startswith("/internal"):
             raise EndpointNotFound(f"No API found for '{scope['method']} {path}'")
         _refuse_other_sites(scope["headers"])
+        to_mlflow = bool(_MLFLOW_PATH.match(path)) and not _CONTROL_MLFLOW_PATH.match(path)
+        upstream = self._mlflow if to_mlflow else self._control
         headers = _passed_on(scope["headers"], to_mlflow, path == _TOKEN_PATH)
         headers.append(("x-request-id", request_id.decode()))
         if to_mlflow:
+            require_unregistered(scope["method"], path)
             headers += self._mlflow_credentials.items()
             if not self._external_mlflow:
                 headers.append(("host", "localhost"))
@@ -163,51 +194,87 @@ class Upstreams:
             headers.append((CLIENT_HEADER, (scope.get("client") or ("",))[0]))
             if caller is not None:
                 headers.append((PRINCIPAL_HEADER, encode_principal(caller)))
-        body = _Body(scope["headers"], receive, None if to_mlflow else self._limit)
-        data: AsyncIterator[bytes] | bytes | None = body.stream()
-        ticket: str | None = None
-        operation = gated_operation(caller, scope["method"], path) if to_mlflow and caller is not None else None
-        if caller is not None and operation is not None:
-            body = _Body(scope["headers"], receive, LONGEST_REQUEST)
-            data = await body.read(self._body_seconds)
-            decision = await self._may_pass(scope, caller, operation, data)
-            data, ticket = decision.body or data, decision.ticket
-            headers = [(name, value) for name, value in headers if name not in _OF_THE_BODY_SENT]
+        passing = await self._passing(scope, receive, caller if to_mlflow else None)
         raw_path = (scope.get("raw_path") or path.encode()).decode("latin-1").partition("?")[0]
         url = upstream.url(raw_path, scope["query_string"].decode("latin-1"))
         started = False
         try:
             async with upstream.session().request(
-                scope["method"], url, headers=headers, data=data, allow_redirects=False
+                scope["method"], url, headers=passing.headers(headers), data=passing.data, allow_redirects=False
             ) as answer:
                 shown: bytes | None = None
-                if ticket is not None and answer.status == 200:
-                    shown = await self._registry.show(ticket, await _all_of(answer))
+                if passing.ticket is not None and answer.status == 200:
+                    shown = await self._registry.show(passing.ticket, await _all_of(answer))
+                    shown = uris_for_databricks(shown) if passing.translated else shown
                 out = [
                     (name.lower(), value)
                     for name, value in answer.raw_headers
                     if name.lower() not in _HOP_BY_HOP and name.lower() not in (b"server", b"date", b"x-request-id")
                 ]
-                if shown is not None:
+                translated = passing.translated and shown is None and answer.content_type == _JSON
+                if shown is not None or translated:
                     out = [(name, value) for name, value in out if name != b"content-length"]
+                if shown is not None:
                     out.append((b"content-length", b"%d" % len(shown)))
+                if passing.translated:
+                    out.append((_WORKSPACE_HEADER, self._workspace_id))
                 out.append((b"x-request-id", request_id))
                 await send({"type": "http.response.start", "status": answer.status, "headers": out})
                 started = True
                 if shown is not None:
                     await send({"type": "http.response.body", "body": shown, "more_body": True})
-                elif answer.content_type == _EVENT_STREAM and body.is_read:
+                elif translated:
+                    await _pass_translated(answer, send)
+                elif answer.content_type == _EVENT_STREAM and passing.body.is_read:
                     await self._pass_events(answer, receive, send)
                 else:
                     await _pass_chunks(answer, send)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if body.refusal is not None:
-                raise body.refusal from None
+            if passing.body.refusal is not None:
+                raise passing.body.refusal from None
             _logger.warning("request %s: %s: %s", request_id.decode(), upstream.name, type(error).__name__)
             if started:
                 raise
             raise TemporarilyUnavailable(f"The {upstream.name} does not answer at the moment.") from None
+
+    async def _passing(self, scope: MutableMapping[str, Any], receive: Receive, caller: Principal | None) -> _Passing:
+        """What is sent on, and what is to be done with the answer; `caller` is who asks MLflow, None for others.
+
+        Raises:
+            ApiError: the control plane lets it not pass to the model registry, or its body does not come.
+        """
+        headers, path = scope["headers"], scope["path"]
+        if caller is None:
+            limit = None if path.startswith(_FILES) and scope["method"] == "PUT" else self._limit
+            body = _Body(headers, receive, limit)
+            return _Passing(body, body.stream())
+        translated = from_databricks_client(headers, path)
+        if not (caller.admin or caller.reads_every_model):
+            files = files_read(scope["method"], path, scope["query_string"].decode("latin-1"))
+            if files is not None:
+                await self._registry.ask(
+                    RegistryRequest(principal=caller, method="GET", operation=REGISTERED_FILES, query=files)
+                )
+        operation = gated_operation(caller, scope["method"], path)
+        if operation is not None:
+            body = _Body(headers, receive, LONGEST_REQUEST)
+            data = await body.read(self._body_seconds)
+            data = uris_for_mlflow(data, path) if translated else data
+            data = data or _named_in_query(scope)
+            decision = await self._may_pass(scope, caller, operation, data)
+            return _Passing(body, decision.body or data, decision.ticket, translated)
+        if creates_experiment(scope["method"], path):
+            body = _Body(headers, receive, LONGEST_REQUEST)
+            data = await body.read(self._body_seconds)
+            require_own_place(data, admin=caller.admin)
+            return _Passing(body, uris_for_mlflow(data, path) if translated else data, None, translated)
+        body = _Body(headers, receive, None)
+        if body.is_read and (named := _named_in_query(scope)):
+            return _Passing(body, named, None, translated)
+        if translated and body.is_at_most(LONGEST_TRANSLATED):
+            return _Passing(body, uris_for_mlflow(await body.read(self._body_seconds), path), None, translated)
+        return _Passing(body, body.stream(), None, translated)
 
     async def _may_pass(
         self, scope: MutableMapping[str, Any], caller: Principal, operation: str, body: bytes
@@ -237,6 +304,14 @@ class Upstreams:
                 raise error
             # The server behind ended: so does the stream, and the client follows again from where it was.
             _logger.info("an event stream broke off: %s", type(error).__name__)
+
+
+async def _pass_translated(answer: aiohttp.ClientResponse, send: Send) -> None:
+    """The JSON document in the form of Databricks clients."""
+    document = TranslatedAnswer()
+    async for chunk in answer.content.iter_any():
+        await send({"type": "http.response.body", "body": document.feed(chunk), "more_body": True})
+    await send({"type": "http.response.body", "body": document.end(), "more_body": True})
 
 
 async def _pass_chunks(answer: aiohttp.ClientResponse, send: Send) -> None:
@@ -275,12 +350,17 @@ class _Body:
         self._receive = receive
         self._limit = limit
         names = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
-        self._present = names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names
+        self._length = names.get(b"content-length", b"")
+        self._present = self._length not in (b"", b"0") or b"transfer-encoding" in names
         self.is_read = not self._present
         self.refusal: BadRequest | None = None
 
     def stream(self) -> AsyncIterator[bytes] | None:
         return self._chunks() if self._present else None
+
+    def is_at_most(self, size: int) -> bool:
+        """Whether there is one that says that it is no longer than that."""
+        return self._present and self._length.isdigit() and int(self._length) <= size
 
     async def read(self, seconds: float) -> bytes:
         """All of it.
@@ -313,6 +393,33 @@ class _Body:
                 yield chunk
             more = message.get("more_body", False)
         self.is_read = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """What of a request goes on. With a `ticket` its answer is shown to the control plane first.
+
+    `translated` is of a Databricks client: its answer names artifacts in the form that such clients read.
+    """
+
+    body: _Body
+    data: AsyncIterator[bytes] | bytes | None
+    ticket: str | None = None
+    translated: bool = False
+
+    def headers(self, passed_on: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Without those that are not true of what is sent and asked for here."""
+        dropped = {"content-length"} if isinstance(self.data, bytes) else set()
+        if self.ticket is not None or self.translated:
+            dropped.add("accept-encoding")
+        return [(name, value) for name, value in passed_on if name not in dropped]
+
+
+def _named_in_query(scope: MutableMapping[str, Any]) -> bytes:
+    """The body for a DELETE that says in its query what to delete, as the SDK does: MLflow reads bodies only."""
+    if scope["method"] != "DELETE" or not scope["query_string"] or not _MLFLOW_API.match(scope["path"]):
+        return b""
+    return orjson.dumps(dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)))
 
 
 def _passed_on(

@@ -24,6 +24,7 @@ from moorage.api.errors import (
     ResourceDoesNotExist,
     TemporarilyUnavailable,
 )
+from moorage.registry.tags import USER, is_pending, visible
 from moorage.separation import make_readable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _logger = logging.getLogger(__name__)
 _importing = threading.Lock()
 
 _READY = "READY"
+_PENDING = "PENDING_REGISTRATION"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _VERSIONS_AT_ONCE = 1000
 _MODELS_AT_ONCE = 20
@@ -334,21 +336,22 @@ class MlflowRegistry:
 
 
 def _version(found: Any) -> ModelVersion:
-    """MLflow's object as ours."""
+    """MLflow's object as ours. To MLflow a version that still waits for its files is ready."""
+    tags = dict(found.tags or {})
     return ModelVersion(
         name=str(found.name),
         version=str(found.version),
-        status=str(found.status),
+        status=_PENDING if is_pending(tags) else str(found.status),
         status_message=str(found.status_message or ""),
         source=str(found.source or ""),
         run_id=found.run_id or None,
         stage=str(found.current_stage or ""),
         run_link=str(found.run_link or ""),
         description=str(found.description or ""),
-        user_id=str(found.user_id or ""),
+        user_id=str(found.user_id or tags.get(USER, "")),
         creation_timestamp=int(found.creation_timestamp or 0),
         last_updated_timestamp=int(found.last_updated_timestamp or 0),
-        tags=dict(found.tags or {}),
+        tags=visible(tags),
         aliases=tuple(found.aliases or ()),
     )
 

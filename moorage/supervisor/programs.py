@@ -35,7 +35,7 @@ def control_spec(settings: Settings, environ: Mapping[str, str] | None = None) -
 
 
 def gateway_specs(
-    settings: Settings, descriptors: Sequence[int], environ: Mapping[str, str] | None = None
+    settings: Settings, descriptors: Sequence[int], workspace_id: str, environ: Mapping[str, str] | None = None
 ) -> list[ChildSpec]:
     """One gateway worker a descriptor of a listening socket, without secrets or build settings."""
     environ = os.environ if environ is None else environ
@@ -44,10 +44,11 @@ def gateway_specs(
     own = {k: v for k, v in settings.to_environment().items() if not k.startswith(_CONTROL_PREFIXES)}
     # Credentials of providers come to gateways sealed.
     own.update({k: environ[k] for k in (ENCRYPTION_KEY_VARIABLE,) if k in environ})
+    command = (sys.executable, "-m", "moorage.gateway", "--workspace-id", workspace_id)
     return [
         ChildSpec(
             f"gateway-{index}",
-            (sys.executable, "-m", "moorage.gateway", "--fd", str(descriptor), "--worker", str(index)),
+            (*command, "--fd", str(descriptor), "--worker", str(index)),
             {**inherited, **own},
             (descriptor,),
         )

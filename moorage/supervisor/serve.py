@@ -58,7 +58,7 @@ def serve(settings: Settings) -> int:
             logger.info("made administrator %s and a token for it", credentials.user_name)
         drain, control, mlflow = stop_budgets(settings.drain_seconds)
         groups = [
-            Group(gateway_specs(settings, [listener.fileno() for listener in listeners]), drain),
+            Group(gateway_specs(settings, [one.fileno() for one in listeners], credentials.workspace_id), drain),
             # The tables get what the gateways wrote last: those have stopped by then.
             Group(
                 [

@@ -18,6 +18,7 @@ from databricks.sdk.service.serving import (
     ServedModelInput,
     TrafficConfig,
 )
+from mlflow import MlflowClient
 from prometheus_client.parser import text_string_to_metric_families
 from server import OTHER_TOKEN, OTHER_USER, Server, wait_for
 
@@ -25,8 +26,8 @@ NAME = "sdk-iris"
 
 
 def entity(model: Any, **fields: Any) -> ServedEntityInput:
-    defaults = {"workload_size": "Small", "scale_to_zero_enabled": False}
-    return ServedEntityInput(**{"entity_name": model.name, "entity_version": model.version, **defaults, **fields})
+    named = {"entity_name": model.name, "entity_version": str(model.version)}
+    return ServedEntityInput(**{**named, "workload_size": "Small", "scale_to_zero_enabled": False, **fields})
 
 
 def core(**fields: Any) -> EndpointCoreConfigInput:
@@ -128,12 +129,20 @@ def test_params_not_sent_have_their_defaults(client, with_params):
     assert client.serving_endpoints.query(with_params, dataframe_records=[{"x": 2.0}]).predictions == ["5 m"]
 
 
-def test_logs_and_build_logs(client, created):
-    build = client.serving_endpoints.build_logs(NAME, "iris-1").logs
+def test_logs_and_build_logs(server, client, iris):
+    with server.as_client():  # a model of its own, that no other test has had downloaded before
+        copied = MlflowClient().copy_model_version(f"models:/{iris.name}/{iris.version}", "main.default.logged")
+    name, served = "sdk-logs", f"logged-{copied.version}"
+    entities = [entity(copied)]
+    client.serving_endpoints.create_and_wait(
+        name, config=core(served_entities=entities), timeout=timedelta(seconds=120)
+    )
+    build = client.serving_endpoints.build_logs(name, served).logs
     assert "download model" in build
     assert "load model" in build
-    service = client.serving_endpoints.logs(NAME, "iris-1").logs
+    service = client.serving_endpoints.logs(name, served).logs
     assert "model loaded" in service
+    server.delete(name)
 
 
 def test_export_metrics(client, created):

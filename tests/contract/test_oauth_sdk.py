@@ -289,16 +289,6 @@ def test_signing_out_ends_the_session(server: Server, browser: httpx.Client) -> 
     assert browser.get(ME).status_code == 401
 
 
-def test_the_printed_link_signs_the_administrator_in_once(server: Server) -> None:
-    link = re.search(r"http\S+/login\?code=\S+", server.log_path.read_text())
-    assert link is not None
-    with httpx.Client() as client:
-        assert client.get(link[0]).status_code == 303
-        me = client.get(f"{server.url}{ME}").json()
-        assert "admins" in [group["display"] for group in me["groups"]]
-    assert httpx.get(link[0]).status_code == 403
-
-
 def test_the_session_survives_the_json_way_too(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         answer = client.post(SESSION, json={"token": OTHER_TOKEN})

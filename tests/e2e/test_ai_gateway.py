@@ -82,7 +82,17 @@ def streamed(answer: httpx.Response) -> tuple[str, list[Any]]:
 
 @pytest.fixture(scope="module")
 def endpoint(server: Server, fake: FakeProviderClient) -> Iterator[str]:
+    """Its guardrails have their detectors loaded, until which there is no answer."""
     create(server, "guarded", [external(fake, "openai")])
+    everything = {"pii": {"behavior": "BLOCK"}, "safety": True}
+    put_gateway(server, "guarded", guardrails={"input": everything, "output": everything})
+
+    def answers() -> bool:
+        answer = ask(server, "guarded", "hello")
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
+    wait_for("the detectors", answers, 120)
     yield "guarded"
     server.delete("guarded")
 

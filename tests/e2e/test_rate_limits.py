@@ -99,3 +99,4 @@ def test_principals_own_limit_comes_before_the_default(server, registered):
     refused = server.query("by-user", body, Authorization=f"Bearer {OTHER_TOKEN}")
     assert refused.status_code == 429
     assert "other@example.com" in refused.json()["message"]
+    server.delete("by-user")

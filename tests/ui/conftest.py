@@ -73,7 +73,22 @@ def provider() -> Iterator[FakeProviderClient]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, server: Server) -> Iterator[Open]:
+def endpoints_go(server: Server) -> Iterator[None]:
+    """Deletes the endpoints that a test made, once its pages are closed: an open one would ask for what is gone."""
+
+    def names() -> set[str]:
+        listed = server.http.get("/api/2.0/serving-endpoints")
+        assert listed.status_code == 200, listed.text
+        return {endpoint["name"] for endpoint in listed.json().get("endpoints", [])}
+
+    before = names()
+    yield
+    for name in names() - before:
+        server.delete(name)
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Server, endpoints_go: None) -> Iterator[Open]:
     """Opens a path, signed in as the administrator, or as another user with `token`; `token=""` signs nobody in.
     Of the server that the tests share, or the one that it is told to be `on`.
 

@@ -112,7 +112,6 @@ def test_an_update_that_fails_stands_beside_what_serves(
     picture(page, "endpoint-update-failed")
     page.get_by_role("link", name=re.compile("Build log of")).first.click()
     expect(page.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
-    server.delete("two-sided")
 
 
 def test_a_running_update_is_watched_and_canceled(
@@ -135,7 +134,6 @@ def test_a_running_update_is_watched_and_canceled(
     expect(page.get_by_role("heading", name="Canceled configuration")).to_be_visible(timeout=60_000)
     expect_condition(page, "ready")
     assert server.detail("changing")["state"]["config_update"] == "UPDATE_CANCELED"
-    server.delete("changing")
 
 
 def test_logs_are_read_and_searched(open_page: Open, server: Server, registered: Callable[[str], Registered]) -> None:
@@ -151,4 +149,3 @@ def test_logs_are_read_and_searched(open_page: Open, server: Server, registered:
     expect(page.get_by_text(re.compile("environment", re.IGNORECASE)).first).to_be_visible()
     page.goto("/ml/endpoints/talkative/events")
     expect(page.get_by_role("cell", name="REPLICA_READY").first).to_be_visible()
-    server.delete("talkative")

@@ -54,7 +54,6 @@ def test_an_external_model_by_clicks_then_a_chat_with_it(
     page.get_by_role("textbox", name="Message", exact=True).fill("Once more")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert").filter(has_text=re.compile("429|limit", re.IGNORECASE)).first).to_be_visible()
-    server.delete(NAME)
 
 
 def test_a_refusal_of_the_api_stands_at_its_field(open_page: Open, server: Server) -> None:

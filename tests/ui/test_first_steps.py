@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from clicking import expect_condition
 from conftest import Open, picture
@@ -44,7 +46,12 @@ def empty_server() -> Iterator[Server]:
 
 
 def test_the_three_steps_lead_to_an_answer(empty_server: Server, open_page: Open, tmp_path: Path) -> None:
-    page = open_page("/", on=empty_server)
+    link = re.search(r"http\S+/login\?code=\S+", empty_server.log_path.read_text())
+    assert link is not None
+    page = open_page(link[0], token="", on=empty_server)
+    me = page.request.get("/api/2.0/preview/scim/v2/Me").json()
+    assert "admins" in [group["display"] for group in me["groups"]]
+    assert httpx.get(link[0]).status_code == 403  # it signs in once
     expect(page.get_by_role("heading", name="Get started")).to_be_visible()
     picture(page, "home-empty")
     blocks = [block for block in page.locator("pre").all_inner_texts() if block.strip()]

@@ -51,7 +51,6 @@ def test_a_second_user_sees_what_its_rights_allow(
     grant(server, "CAN_MANAGE")
     page.goto(f"/ml/endpoints/{NAME}")
     expect(page.get_by_role("button", name="Edit", exact=True)).to_be_visible()
-    server.delete(NAME)
 
 
 def test_permissions_are_given_on_the_settings_tab(
@@ -65,7 +64,6 @@ def test_permissions_are_given_on_the_settings_tab(
     expect(page.get_by_role("tab", name="Settings")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_text("admin@localhost").first).to_be_visible()
     picture(page, "endpoint-permissions")
-    server.delete(NAME)
 
 
 def test_nobody_is_sent_to_sign_in_and_comes_back(open_page: Open, server: Server) -> None:

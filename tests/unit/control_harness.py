@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 from fastapi.testclient import TestClient
 
 from moorage.api.errors import ResourceDoesNotExist
@@ -25,7 +29,9 @@ from moorage.control.store.models import Config, Deployment, Endpoint, User
 from moorage.control.telemetry import Telemetry
 from moorage.datadir import DataDirectory
 from moorage.encryption import Encryption
+from moorage.registry.artifacts import LocalArtifacts
 from moorage.registry.client import ModelFiles, ModelVersion
+from moorage.registry.mlflow_api import MlflowApi
 from moorage.settings import Settings
 from moorage.telemetry.usage import Reading, UsageSampler
 
@@ -169,12 +175,29 @@ class ControlPlane:
             return {e["name"]: e["deployment_id"] for e in config.body["served_entities"]}
 
 
+@lru_cache(maxsize=1)
+def _empty_database() -> Path:
+    """A database of the newest schema: one a process, because making it is most of what a control plane costs."""
+    path = Path(tempfile.mkdtemp(prefix="moorage-schema-")) / "moorage.db"
+    engine = open_database(path)
+    migrate(engine)
+    engine.dispose()  # what is in the write-ahead log goes into the file with the last connection
+    return path
+
+
+def _no_mlflow(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("no MLflow here", request=request)
+
+
 @contextmanager
-def control_plane(folder: Path, **chosen: Any) -> Iterator[ControlPlane]:
+def control_plane(
+    folder: Path, mlflow: MlflowApi | None = None, artifacts: Path | None = None, **chosen: Any
+) -> Iterator[ControlPlane]:
+    """`artifacts` is the folder of MLflow's artifact store; without `mlflow` there is none to be reached."""
     data = DataDirectory(folder / "data")
     data.create()
+    shutil.copyfile(_empty_database(), data.database)
     engine = open_database(data.database, busy_seconds=0.05)
-    migrate(engine)
     sessions = make_sessions(engine)
     with sessions.begin() as session:
         for who in (ADMIN, ANN, BOB):
@@ -204,7 +227,11 @@ def control_plane(folder: Path, **chosen: Any) -> Iterator[ControlPlane]:
         return Observation(phases.get(replica.replica_id, ReplicaPhase.READY))
 
     app = create_app(
-        ControlDependencies(settings, data, sessions, registry, notifier, clock, telemetry, observe, encryption),
+        ControlDependencies(
+            settings, data, sessions, registry, notifier, clock, telemetry, observe, encryption,
+            mlflow or MlflowApi(httpx.Client(transport=httpx.MockTransport(_no_mlflow))),
+            LocalArtifacts(artifacts or data.mlflow / "artifacts"),
+        ),
         bundle=folder / "no-bundle",
     )
     # A check that is accepted never runs: the client's event loop ends with each request.

@@ -27,6 +27,7 @@ from moorage.api.routing import (
     ServedRoute,
 )
 from moorage.compute.base import ReplicaPhase
+from moorage.control.app import add_routes
 from moorage.control.routers import internal
 from moorage.control.store import metric_minutes
 from moorage.control.store.engine import make_sessions, open_database, reading
@@ -44,7 +45,7 @@ OPENMETRICS = "application/openmetrics-text"
 def plane(tmp_path: Path) -> Iterator[ControlPlane]:
     with control_plane(tmp_path) as plane:
         plane.clock.now = NOON
-        plane.client.app.include_router(internal.router)  # type: ignore[attr-defined]
+        add_routes(plane.client.app, internal.router)  # type: ignore[arg-type]
         yield plane
 
 

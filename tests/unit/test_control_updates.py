@@ -578,6 +578,15 @@ def test_the_events_of_an_endpoint_are_bounded(plane: ControlPlane, monkeypatch:
         assert [e.message for e in session.query(Event).order_by(Event.id)] == ["2", "3", "4", "9"]
 
 
+def test_events_that_were_overtaken_are_not_older_than_those_before_them(plane: ControlPlane) -> None:
+    with plane.sessions.begin() as session:
+        for number in (50_000, 49_997, 50_001, 40_000, 40_002):
+            add_event(session, Event(**_event("x", number)))
+    with reading(plane.sessions) as session:
+        times = [e.timestamp for e in session.query(Event).order_by(Event.id)]
+    assert times == [50_000, 50_000, 50_001, 40_000, 40_002]  # the clock was set back after the third
+
+
 def _event(endpoint_id: str, number: int) -> dict[str, Any]:
     return {
         "endpoint_id": endpoint_id,

@@ -114,3 +114,18 @@ def test_the_api_document_has_every_route_but_pages() -> None:
     paths = api_document()["paths"]
     assert "/api/2.0/serving-endpoints/{name}/config" in paths
     assert not any(path.startswith(("/ml", "/settings")) or path == "/" for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("printed", "page"),
+    [
+        ("/ml/experiments/7", "/mlflow/#/experiments/7"),
+        ("/ml/experiments/7/runs/abc?o=4711", "/mlflow/#/experiments/7/runs/abc"),
+        ("/explore/data/models/main/default/m", "/ml/models/main.default.m"),
+        ("/explore/data/models/main/default/m 1/version/3?o=1", "/ml/models/main.default.m%201"),
+    ],
+)
+def test_what_mlflow_prints_for_databricks_leads_to_a_page(plane: ControlPlane, printed: str, page: str) -> None:
+    assert is_page(printed)
+    answer = plane.request("GET", printed, None)
+    assert (answer.status_code, answer.headers["location"]) == (307, page)

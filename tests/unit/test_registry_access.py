@@ -24,6 +24,7 @@ from moorage.api.errors import (
 from moorage.api.registry_access import TICKET_HEADER, RegistryDecision, RegistryRequest, registry_operation
 from moorage.api.routing import INTERNAL_HEADER, Principal
 from moorage.control import registry_graphql
+from moorage.control.app import add_routes
 from moorage.control.registry_access import _LISTS, _NEEDED, RegistryAccess
 from moorage.control.routers import internal
 from moorage.control.store import permissions, registered_models
@@ -229,7 +230,7 @@ def test_copying_a_version_needs_the_right_to_read_it(
     assert passes(access, asked)
 
 
-@pytest.mark.parametrize("source", ["models:/m-0123abcd", "runs:/1/model", "mlflow-artifacts:/anns/1", "anns/1"])
+@pytest.mark.parametrize("source", ["runs:/1/model", "mlflow-artifacts:/anns/1", "anns/1"])
 def test_other_sources_are_nobodys_model(access: RegistryAccess, source: str) -> None:
     assert passes(access, request("POST", "model-versions/create", name="bobs", source=source))
 
@@ -425,7 +426,7 @@ def test_other_graphql_passes_as_it_is(access: RegistryAccess) -> None:
 
 
 def test_a_gateway_asks_over_http(plane: ControlPlane) -> None:
-    plane.client.app.include_router(internal.router)  # type: ignore[attr-defined]
+    add_routes(plane.client.app, internal.router)  # type: ignore[arg-type]
     asked = request("GET", "registered-models/search", query="filter=name%20like%20'a%25'")
     url, headers = "/internal/registry-access", {INTERNAL_HEADER: "1"}
     answer = plane.client.post(url, content=asked.model_dump_json(), headers=headers)
@@ -447,3 +448,47 @@ def test_a_gateway_asks_over_http(plane: ControlPlane) -> None:
     assert rewritten is not None
     assert "moorageModelName" in json.loads(rewritten)["query"]
     assert plane.client.post(url, content=asked.model_dump_json()).status_code == 404
+
+
+def test_tags_of_the_server_are_set_by_nobody_and_copies_go_without_them(access: RegistryAccess) -> None:
+    key = "moorage.registration"
+    for what in ("registered-models", "model-versions"):
+        for method, verb in (("POST", "set-tag"), ("DELETE", "delete-tag")):
+            with pytest.raises(InvalidParameterValue, match="'key'"):
+                access.decide(request(method, f"{what}/{verb}", ANN, name="anns", version="1", key=key))
+    team = {"key": "team", "value": "a"}
+    own = {"name": "anns", "source": "runs:/abc/model", "tags": [{"key": key, "value": "PENDING"}, team]}
+    for operation in ("model-versions/create", "registered-models/create"):
+        asked = RegistryRequest(principal=ANN, method="POST", operation=operation, body=json.dumps(own).encode())
+        body = access.decide(asked).body
+        assert body is not None
+        assert json.loads(body) == {**own, "tags": [team]}
+        assert access.decide(asked.model_copy(update={"body": body})).body is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mlflow-artifacts:/registered-models/models/m-1/artifacts",
+        "mlflow-artifacts:/registered%252Dmodels/models/m-1/artifacts",
+        "mlflow-artifacts://host:1/registered-models/x",
+    ],
+)
+def test_files_of_registered_versions_are_no_source_of_others(access: RegistryAccess, source: str) -> None:
+    with pytest.raises(PermissionDenied, match="models:/NAME/VERSION"):
+        access.decide(request("POST", "model-versions/create", ANN, name="anns", source=source))
+
+
+def test_a_name_that_is_taken_in_between_stays_whose_it_is(plane: ControlPlane, access: RegistryAccess) -> None:
+    renaming = request("POST", "registered-models/rename", ANN, name="anns", new_name="better")
+    ticket = access.decide(renaming).ticket
+    assert ticket is not None
+    access.created(BOB, "anns")  # after MLflow has renamed it, and before that is noted
+    access.review(ticket, b"{}")
+    assert rights(plane, "better").owner_id == ANN.id
+    assert rights(plane, "anns").owner_id == BOB.id
+    ticket = access.decide(request("DELETE", "registered-models/delete", ANN, query="name=better")).ticket
+    assert ticket is not None
+    access.created(BOB, "better")
+    access.review(ticket, b"{}")
+    assert rights(plane, "better").owner_id == BOB.id

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from control_harness import ADMIN, ANN, ControlPlane, control_plane, entity
+from mlflow_in_process import mlflow_api, mlflow_folder
 from route_access import ROUTES, Needs, Route
 
 from moorage.api.routing import Principal
@@ -34,7 +35,7 @@ STREAMED = "/stream"
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[ControlPlane]:
     """Ann has the endpoint `ads` and the scope `vault`; each of the callers has their level on both."""
-    with control_plane(tmp_path) as plane:
+    with control_plane(tmp_path, mlflow=mlflow_api(), artifacts=mlflow_folder() / "artifacts") as plane:
         created = plane.create()
         vault = {"scope": "vault", "key": "k", "string_value": "v"}
         for path in ("scopes/create", "put"):

@@ -168,7 +168,7 @@ ENVIRON = {
 def test_gateway_and_mlflow_see_no_secrets_but_gateways_the_key_of_sealed_credentials(tmp_path: Path) -> None:
     index = "https://user:pass@index.example"
     settings = Settings.model_validate({"data_dir": tmp_path, "env_index_url": index})
-    gateways = gateway_specs(settings, [5, 7], ENVIRON)
+    gateways = gateway_specs(settings, [5, 7], "4711", ENVIRON)
     mlflow = mlflow_spec(settings, DataDirectory(tmp_path), ENVIRON)
     for spec in (*gateways, mlflow):
         assert spec.environment["PATH"] == "/bin"
@@ -204,14 +204,14 @@ def test_the_writer_of_tables_sees_credentials_of_a_store_only_where_the_tables_
         own = {name for name in spec.environment if name.startswith("MOORAGE_")}
         assert {"MOORAGE_DATA_DIR", "MOORAGE_TABLES_STORAGE_OPTIONS", "MOORAGE_PAYLOAD_MAX_BYTES"} <= own
         assert not own & {"MOORAGE_REDIS_URL", "MOORAGE_ADMIN_USER", "MOORAGE_ENCRYPTION_KEY"}
-    for gateway in gateway_specs(settings, [5], environ):
+    for gateway in gateway_specs(settings, [5], "4711", environ):
         assert not [name for name in gateway.environment if name.startswith("MOORAGE_TABLES_")]
         assert gateway.environment["MOORAGE_PAYLOAD_MAX_BYTES"]
 
 
 def test_credentials_of_another_mlflow_server_reach_those_who_call_it(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, mlflow_uri="http://mlflow.example")
-    for spec in (control_spec(settings, ENVIRON), *gateway_specs(settings, [5], ENVIRON)):
+    for spec in (control_spec(settings, ENVIRON), *gateway_specs(settings, [5], "4711", ENVIRON)):
         assert spec.environment["MLFLOW_TRACKING_TOKEN"] == "t"
         assert "MLFLOW_TRACKING_URI" not in spec.environment
 

@@ -56,7 +56,7 @@ from moorage.control.lifecycle import Trigger
 from moorage.control.logs import build_log, replica_logs, service_log, tag, tail
 from moorage.control.metrics import MetricsService
 from moorage.control.routers.requests import event_before
-from moorage.control.store import endpoints, identity, legacy, registered_models
+from moorage.control.store import endpoints, identity, legacy, registered_models, registry_activities
 from moorage.control.store.endpoints import EventFilter
 from moorage.control.store.engine import reading
 from moorage.control.store.models import Endpoint, LegacyEndpoint
@@ -295,6 +295,7 @@ class LegacyService:
             name, request.version, request.stage, request.archive_existing_versions
         )
         with self.deps.sessions.begin() as session:
+            registry_activities.forget_requests(session, name, request.version, request.stage)
             found = legacy.find(session, name)
             if found is not None:
                 words = f"Version {request.version} moved to {request.stage} by {caller.user_name}"

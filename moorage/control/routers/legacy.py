@@ -5,11 +5,9 @@ Source: Databricks documentation, create and manage Serverless Real-Time Inferen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ValidationError
 
 from moorage.api.endpoints import Logs
 from moorage.api.legacy import (
@@ -31,14 +29,12 @@ from moorage.api.legacy import (
     VersionStatusList,
 )
 from moorage.api.metrics_history import MetricsHistory
-from moorage.api.validation import error_from
 from moorage.api.wire import Empty
 from moorage.control.dependencies import Caller
 from moorage.control.legacy.service import LegacyService
-from moorage.control.routers.requests import document_of
+from moorage.control.routers.requests import parameters
 
 _NOTHING = Empty()
-_Given = TypeVar("_Given", bound=BaseModel)
 
 router = APIRouter(prefix="/api/2.0", tags=["legacy"])
 
@@ -47,23 +43,10 @@ def _service(request: Request) -> LegacyService:
     return cast(LegacyService, request.app.state.legacy)
 
 
-def _given(kind: type[_Given]) -> Callable[[Request], Awaitable[_Given]]:
-    """Parameters of a GET: each from the query string, else from the JSON body that it may have."""
-
-    async def read(request: Request) -> _Given:
-        document = {**document_of(await request.body()), **request.query_params}
-        try:
-            return kind.model_validate(document)
-        except ValidationError as error:
-            raise error_from(error.errors()) from None
-
-    return read
-
-
 Legacy = Annotated[LegacyService, Depends(_service)]
-Model = Annotated[OfModel, Depends(_given(OfModel))]
-Version = Annotated[OfVersion, Depends(_given(OfVersion))]
-Events = Annotated[OfEvents, Depends(_given(OfEvents))]
+Model = Annotated[OfModel, Depends(parameters(OfModel))]
+Version = Annotated[OfVersion, Depends(parameters(OfVersion))]
+Events = Annotated[OfEvents, Depends(parameters(OfEvents))]
 
 _V2 = "/preview/mlflow/endpoints-v2"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, cast
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
 
 from moorage.api.pages import ICON_PATH
 from moorage.control.pages import icon, page
@@ -18,6 +20,20 @@ def _bundle(request: Request) -> Path:
 
 
 Bundle = Annotated[Path, Depends(_bundle)]
+
+
+@router.get("/ml/experiments")
+@router.get("/ml/experiments/{path:path}")
+def experiment(request: Request) -> Response:
+    """Where MLflow's client says that a run, a logged model or an experiment is: on MLflow's own pages."""
+    return RedirectResponse(f"/mlflow/#{quote(request.url.path.removeprefix('/ml'))}")
+
+
+@router.get("/explore/data/models/{catalog}/{schema}/{model}")
+@router.get("/explore/data/models/{catalog}/{schema}/{model}/version/{version}")
+def model_in_catalog(catalog: str, schema: str, model: str) -> Response:
+    """Where MLflow's client says that a version in Unity Catalog is."""
+    return RedirectResponse(f"/ml/models/{quote(f'{catalog}.{schema}.{model}', safe='')}")
 
 
 @router.get("/")

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
 
 from moorage.api.errors import BadRequest, InvalidParameterValue
+from moorage.api.validation import error_from
 
 LONGEST_ID = 19  # digits; with fewer than that an id is within 64 bits
+
+_Given = TypeVar("_Given", bound=BaseModel)
 
 
 def document_of(body: bytes) -> dict[str, object]:
@@ -24,6 +32,19 @@ def document_of(body: bytes) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BadRequest("Could not parse request object: Expected an object")
     return document
+
+
+def parameters(kind: type[_Given]) -> Callable[[Request], Awaitable[_Given]]:
+    """Dependency: what a GET or DELETE is given, each from the query string, else from the JSON body it may have."""
+
+    async def read(request: Request) -> _Given:
+        document = {**document_of(await request.body()), **request.query_params}
+        try:
+            return kind.model_validate(document)
+        except ValidationError as error:
+            raise error_from(error.errors()) from None
+
+    return read
 
 
 def event_before(page_token: str | None = None) -> int | None:

@@ -14,6 +14,7 @@ from moorage.control.lifecycle import DeploymentPhase
 from moorage.control.store.models import Config, Deployment, Endpoint, Event, LegacyEndpoint
 
 _KEPT_EVENTS = 1000  # an endpoint
+_OVERTAKEN_MS = 10_000
 _KEPT_EVENTS_OF_DELETED = 1000  # all endpoints that are no more, together
 _BATCH = 500
 
@@ -160,9 +161,13 @@ def mark_deleting(session: Session, endpoint: Endpoint, timestamp: int) -> None:
 
 def add_event(session: Session, event: Event) -> None:
     """Record what happened; the oldest of an endpoint's events make room."""
+    of_endpoint = Event.endpoint_id == event.endpoint_id
+    newest = session.scalar(select(Event.timestamp).where(of_endpoint).order_by(Event.id.desc()).limit(1))
+    # Who takes the time before its turn to write comes may be overtaken. A clock that was set back is another thing.
+    if newest is not None and event.timestamp < newest <= event.timestamp + _OVERTAKEN_MS:
+        event.timestamp = newest
     session.add(event)
     session.flush()
-    of_endpoint = Event.endpoint_id == event.endpoint_id
     newest_first = select(Event.id).where(of_endpoint).order_by(Event.id.desc())
     oldest = session.scalar(newest_first.offset(_KEPT_EVENTS).limit(1))
     if oldest is not None:

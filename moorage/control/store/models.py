@@ -305,6 +305,17 @@ class Permission(Base):
     level: Mapped[str] = mapped_column(String(32))
 
 
+class PrivilegeGrant(Base):
+    """A privilege on a catalog, a schema or a model: a `Privilege` on a `SecurableType` with its full name."""
+
+    __tablename__ = "privilege_grants"
+
+    full_name: Mapped[str] = mapped_column(String(256), primary_key=True)
+    securable_type: Mapped[str] = mapped_column(String(32), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(String(20), primary_key=True, index=True)
+    privilege: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
 class RegisteredModelOwner(Base):
     """Who made a registered model of MLflow's. One without a row was made where this server did not see it."""
 
@@ -392,3 +403,39 @@ class ModelAccount(Base):
 
     creator_id: Mapped[str] = mapped_column(String(20), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, unique=True)
+
+
+class RegistryComment(Base):
+    """What somebody said about a version of a registered model. `creator` is the user name at that time."""
+
+    __tablename__ = "registry_comments"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_name: Mapped[str] = mapped_column(String(256))
+    version: Mapped[str] = mapped_column(String(20))
+    comment: Mapped[str] = mapped_column(Text)
+    creator: Mapped[str] = mapped_column(String(255))
+    creator_id: Mapped[str] = mapped_column(String(20))
+    creation_timestamp: Mapped[int] = mapped_column(BigInteger)
+    last_updated_timestamp: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_registry_comments_version", "model_name", "version"),)
+
+
+class TransitionRequest(Base):
+    """Somebody's wish that a version be moved to a stage; it goes when it is approved, rejected or cancelled."""
+
+    __tablename__ = "transition_requests"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_name: Mapped[str] = mapped_column(String(256))
+    version: Mapped[str] = mapped_column(String(20))
+    to_stage: Mapped[str] = mapped_column(String(16))
+    comment: Mapped[str] = mapped_column(Text, default="")
+    creator: Mapped[str] = mapped_column(String(255))
+    creator_id: Mapped[str] = mapped_column(String(20))
+    creation_timestamp: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        UniqueConstraint("model_name", "version", "to_stage", "creator_id", name="uq_transition_requests_asked_once"),
+    )

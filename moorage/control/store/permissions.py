@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
+from moorage.control.store import privileges
 from moorage.control.store.models import Permission
 
 
@@ -77,3 +78,4 @@ def forget_object(session: Session, object_type: ObjectType, object_id: str) -> 
 def forget_principal(session: Session, principal_id: str) -> None:
     """The principal is gone."""
     session.execute(delete(Permission).where(Permission.principal_id == principal_id))
+    privileges.forget_principal(session, principal_id)

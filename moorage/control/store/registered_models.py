@@ -1,28 +1,32 @@
-"""What is known of registered models beside MLflow's own registry: who made them, and the grants on them."""
+"""What is known of registered models beside MLflow's own registry: who made them, and who may do what with them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from moorage.control.store import permissions
+from moorage.api.permissions import ModelLevel
+from moorage.control.store import permissions, privileges, registry_activities
 from moorage.control.store.models import Permission, RegisteredModelOwner
-from moorage.control.store.permissions import ObjectType
+from moorage.control.store.permissions import Grants, ObjectType
+from moorage.control.store.privileges import Securable
 from moorage.identity.model_access import ModelRights
 
 _BATCH = 500
-_NOTHING = ModelRights()
+_ORDER = list(ModelLevel)
 
 
 def rights(session: Session, name: str) -> ModelRights:
-    """The owner and the grants of one model."""
+    """The owner of one model, and the levels on it as `all_rights` has them."""
     return all_rights(session, [name])[name]
 
 
 def all_rights(session: Session, names: Collection[str]) -> dict[str, ModelRights]:
-    """The owner and the grants of each of these models."""
+    """The owner of each of these models, and the levels on it: the highest of those that are granted on the model
+    and those that come from privileges on it, its schema and its catalog.
+    """
     owners: dict[str, str] = {}
     grants: dict[str, dict[str, str]] = {}
     for some in _batched(names):
@@ -33,7 +37,27 @@ def all_rights(session: Session, names: Collection[str]) -> dict[str, ModelRight
         )
         for name, principal_id, level in session.execute(granted):
             grants.setdefault(name, {})[principal_id] = level
-    return {name: ModelRights(owners.get(name), grants.get(name, {})) for name in names}
+    conveyed = _conveyed(session, names)
+    return {
+        name: ModelRights(owners.get(name), highest([grants.get(name, {}), *conveyed[name].values()]))
+        for name in names
+    }
+
+
+def conveyed_levels(session: Session, name: str) -> Mapping[Securable, Grants]:
+    """The levels on one model that come from privileges, by what these are granted on."""
+    return _conveyed(session, [name])[name]
+
+
+def highest(granted: Iterable[Grants]) -> Grants:
+    """The highest level of each principal in any of these."""
+    found: dict[str, str] = {}
+    for one in granted:
+        for principal_id, level in one.items():
+            known = found.get(principal_id)
+            if known is None or _ORDER.index(ModelLevel(known)) < _ORDER.index(ModelLevel(level)):
+                found[principal_id] = level
+    return found
 
 
 def record_owner(session: Session, name: str, owner_id: str) -> None:
@@ -46,6 +70,8 @@ def forget(session: Session, name: str) -> None:
     """The model is gone."""
     session.execute(delete(RegisteredModelOwner).where(RegisteredModelOwner.name == name))
     permissions.forget_object(session, ObjectType.REGISTERED_MODEL, name)
+    privileges.forget(session, Securable.model(name))
+    registry_activities.forget(session, name)
 
 
 def rename(session: Session, name: str, new_name: str) -> None:
@@ -59,6 +85,14 @@ def rename(session: Session, name: str, new_name: str) -> None:
         .where(Permission.object_type == ObjectType.REGISTERED_MODEL, Permission.object_id == name)
         .values(object_id=new_name)
     )
+    privileges.rename(session, Securable.model(name), new_name)
+    registry_activities.rename(session, name, new_name)
+
+
+def _conveyed(session: Session, names: Collection[str]) -> dict[str, dict[Securable, Grants]]:
+    above = {name: (Securable.model(name), *Securable.model(name).above) for name in names}
+    levels = privileges.levels(privileges.held(session, {one for some in above.values() for one in some}))
+    return {name: {one: levels[one] for one in some if one in levels} for name, some in above.items()}
 
 
 def _batched(names: Collection[str]) -> Iterator[Sequence[str]]:

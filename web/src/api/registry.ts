@@ -1,6 +1,7 @@
 // MLflow's model registry, as its REST API has it.
 import { useQuery } from "@tanstack/react-query";
 import { requestJson } from "./client";
+import { shownModel, shownVersion } from "./ownTags";
 
 const ROOT = "/api/2.0/mlflow";
 
@@ -44,13 +45,13 @@ export async function searchModels(text = "", limit = 200, pageToken = ""): Prom
     "GET",
     `${ROOT}/registered-models/search?${query}`,
   );
-  return { models: answer.registered_models ?? [], next: answer.next_page_token || undefined };
+  return { models: (answer.registered_models ?? []).map(shownModel), next: answer.next_page_token || undefined };
 }
 
 export async function getModel(name: string): Promise<RegisteredModel> {
   const query = new URLSearchParams({ name });
   const answer = await requestJson<{ registered_model: RegisteredModel }>("GET", `${ROOT}/registered-models/get?${query}`);
-  return answer.registered_model;
+  return shownModel(answer.registered_model);
 }
 
 interface VersionPage {
@@ -65,7 +66,7 @@ export async function modelVersions(name: string): Promise<ModelVersion[]> {
   for (let next: string | undefined = ""; next !== undefined; ) {
     if (next) query.set("page_token", next);
     const answer: VersionPage = await requestJson<VersionPage>("GET", `${ROOT}/model-versions/search?${query}`);
-    found.push(...(answer.model_versions ?? []));
+    found.push(...(answer.model_versions ?? []).map(shownVersion));
     next = answer.next_page_token || undefined;
   }
   return found.sort((a, b) => Number(b.version) - Number(a.version));

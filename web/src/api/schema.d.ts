@@ -107,6 +107,250 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/2.0/fs/create-abort-upload-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Abort Upload Url */
+        post: operations["create_abort_upload_url_api_2_0_fs_create_abort_upload_url_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/create-download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Download Url */
+        post: operations["create_download_url_api_2_0_fs_create_download_url_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/create-upload-part-urls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Upload Part Urls */
+        post: operations["create_upload_part_urls_api_2_0_fs_create_upload_part_urls_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/directories/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Directory */
+        get: operations["list_directory_api_2_0_fs_directories__path__get"];
+        /** Create Directory */
+        put: operations["create_directory_api_2_0_fs_directories__path__put"];
+        post?: never;
+        /** Delete Directory */
+        delete: operations["delete_directory_api_2_0_fs_directories__path__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/files/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Download File */
+        get: operations["download_file_api_2_0_fs_files__path__get"];
+        /** Upload File */
+        put: operations["upload_file_api_2_0_fs_files__path__put"];
+        /** Upload In Parts */
+        post: operations["upload_in_parts_api_2_0_fs_files__path__post"];
+        /** Delete File */
+        delete: operations["delete_file_api_2_0_fs_files__path__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/signed/parts/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Upload Part */
+        put: operations["upload_part_api_2_0_fs_signed_parts__token__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/signed/uploads/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Abort Upload */
+        delete: operations["abort_upload_api_2_0_fs_signed_uploads__token__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/fs/signed/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Download Signed File */
+        get: operations["download_signed_file_api_2_0_fs_signed__token__get"];
+        /** Upload Signed File */
+        put: operations["upload_signed_file_api_2_0_fs_signed__token__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/artifacts/credentials-for-read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Credentials For Read */
+        post: operations["credentials_for_read_api_2_0_mlflow_artifacts_credentials_for_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/artifacts/credentials-for-write": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Credentials For Write */
+        post: operations["credentials_for_write_api_2_0_mlflow_artifacts_credentials_for_write_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/comments/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Comment */
+        post: operations["create_comment_api_2_0_mlflow_comments_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/comments/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Comment */
+        delete: operations["delete_comment_api_2_0_mlflow_comments_delete_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/comments/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Comments */
+        get: operations["list_comments_api_2_0_mlflow_comments_list_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/comments/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Comment */
+        patch: operations["update_comment_api_2_0_mlflow_comments_update_patch"];
+        trace?: never;
+    };
     "/api/2.0/mlflow/databricks/model-versions/transition-stage": {
         parameters: {
             query?: never;
@@ -118,6 +362,917 @@ export interface paths {
         put?: never;
         /** Transition Stage */
         post: operations["transition_stage_api_2_0_mlflow_databricks_model_versions_transition_stage_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/databricks/registered-models/get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Registered Model */
+        get: operations["get_registered_model_api_2_0_mlflow_databricks_registered_models_get_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/logged-models/{model_id}/artifacts/credentials-for-download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Credentials For Download */
+        post: operations["credentials_for_download_api_2_0_mlflow_logged_models__model_id__artifacts_credentials_for_download_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/logged-models/{model_id}/artifacts/credentials-for-upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Credentials For Upload */
+        post: operations["credentials_for_upload_api_2_0_mlflow_logged_models__model_id__artifacts_credentials_for_upload_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/model-versions/get-signed-download-uri": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Registered File Url */
+        get: operations["registered_file_url_api_2_0_mlflow_model_versions_get_signed_download_uri_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/model-versions/list-artifacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Registered Files */
+        get: operations["list_registered_files_api_2_0_mlflow_model_versions_list_artifacts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registered-models/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Registered Models */
+        get: operations["list_registered_models_api_2_0_mlflow_registered_models_list_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registry-webhooks/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Registry Webhooks */
+        post: operations["registry_webhooks_api_2_0_mlflow_registry_webhooks_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registry-webhooks/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Registry Webhooks */
+        delete: operations["registry_webhooks_api_2_0_mlflow_registry_webhooks_delete_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registry-webhooks/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Registry Webhooks */
+        get: operations["registry_webhooks_api_2_0_mlflow_registry_webhooks_list_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registry-webhooks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Registry Webhooks */
+        post: operations["registry_webhooks_api_2_0_mlflow_registry_webhooks_test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/registry-webhooks/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Registry Webhooks */
+        patch: operations["registry_webhooks_api_2_0_mlflow_registry_webhooks_update_patch"];
+        trace?: never;
+    };
+    "/api/2.0/mlflow/traces/{request_id}/credentials-for-data-download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Credentials For Trace Download */
+        get: operations["credentials_for_trace_download_api_2_0_mlflow_traces__request_id__credentials_for_data_download_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/traces/{request_id}/credentials-for-data-upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Credentials For Trace Upload */
+        get: operations["credentials_for_trace_upload_api_2_0_mlflow_traces__request_id__credentials_for_data_upload_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/transition-requests/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve Transition Request */
+        post: operations["approve_transition_request_api_2_0_mlflow_transition_requests_approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/transition-requests/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Transition Request */
+        post: operations["create_transition_request_api_2_0_mlflow_transition_requests_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/transition-requests/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Transition Request */
+        delete: operations["delete_transition_request_api_2_0_mlflow_transition_requests_delete_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/transition-requests/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Transition Requests */
+        get: operations["list_transition_requests_api_2_0_mlflow_transition_requests_list_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/transition-requests/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Reject Transition Request */
+        post: operations["reject_transition_request_api_2_0_mlflow_transition_requests_reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Catalog Version */
+        post: operations["create_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Catalog Version */
+        delete: operations["delete_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_delete_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/delete-tag": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Catalog Version Tag */
+        delete: operations["delete_catalog_version_tag_api_2_0_mlflow_unity_catalog_model_versions_delete_tag_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/emit-lineage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Emit Catalog Version Lineage
+         * @description Clients say which job or notebook loads a version; nothing is kept of it.
+         */
+        post: operations["emit_catalog_version_lineage_api_2_0_mlflow_unity_catalog_model_versions_emit_lineage_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Finalize Catalog Version */
+        post: operations["finalize_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_finalize_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/generate-temporary-credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Generate Catalog Version Credentials */
+        post: operations["generate_catalog_version_credentials_api_2_0_mlflow_unity_catalog_model_versions_generate_temporary_credentials_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Catalog Version */
+        get: operations["get_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_get_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/get-download-uri": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Catalog Version Download Uri */
+        get: operations["get_catalog_version_download_uri_api_2_0_mlflow_unity_catalog_model_versions_get_download_uri_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Search Catalog Versions */
+        get: operations["search_catalog_versions_api_2_0_mlflow_unity_catalog_model_versions_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/set-tag": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set Catalog Version Tag */
+        post: operations["set_catalog_version_tag_api_2_0_mlflow_unity_catalog_model_versions_set_tag_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/model-versions/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Catalog Version */
+        patch: operations["update_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_update_patch"];
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompt-versions/links-to-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Link Prompt Versions To Models */
+        post: operations["link_prompt_versions_to_models_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_models_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompt-versions/links-to-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Link Prompt Versions To Runs */
+        post: operations["link_prompt_versions_to_runs_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_runs_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompt-versions/links-to-traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Link Prompts To Traces */
+        post: operations["link_prompts_to_traces_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_traces_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Prompt */
+        post: operations["create_prompt_api_2_0_mlflow_unity_catalog_prompts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Search Prompts */
+        post: operations["search_prompts_api_2_0_mlflow_unity_catalog_prompts_search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Prompt */
+        get: operations["get_prompt_api_2_0_mlflow_unity_catalog_prompts__name__get"];
+        put?: never;
+        post?: never;
+        /** Delete Prompt */
+        delete: operations["delete_prompt_api_2_0_mlflow_unity_catalog_prompts__name__delete"];
+        options?: never;
+        head?: never;
+        /** Update Prompt */
+        patch: operations["update_prompt_api_2_0_mlflow_unity_catalog_prompts__name__patch"];
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set Prompt Alias */
+        post: operations["set_prompt_alias_api_2_0_mlflow_unity_catalog_prompts__name__aliases__alias__post"];
+        /** Delete Prompt Alias */
+        delete: operations["delete_prompt_alias_api_2_0_mlflow_unity_catalog_prompts__name__aliases__alias__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set Prompt Tag */
+        post: operations["set_prompt_tag_api_2_0_mlflow_unity_catalog_prompts__name__tags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/tags/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Prompt Tag */
+        delete: operations["delete_prompt_tag_api_2_0_mlflow_unity_catalog_prompts__name__tags__key__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Prompt Version */
+        post: operations["create_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions/by-alias/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Prompt Version By Alias */
+        get: operations["get_prompt_version_by_alias_api_2_0_mlflow_unity_catalog_prompts__name__versions_by_alias__alias__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Search Prompt Versions */
+        post: operations["search_prompt_versions_api_2_0_mlflow_unity_catalog_prompts__name__versions_search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Prompt Version */
+        get: operations["get_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__get"];
+        put?: never;
+        post?: never;
+        /** Delete Prompt Version */
+        delete: operations["delete_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__delete"];
+        options?: never;
+        head?: never;
+        /** Update Prompt Version */
+        patch: operations["update_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__patch"];
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions/{version}/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set Prompt Version Tag */
+        post: operations["set_prompt_version_tag_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__tags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/prompts/{name}/versions/{version}/tags/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Prompt Version Tag */
+        delete: operations["delete_prompt_version_tag_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__tags__key__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/alias": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Catalog Version By Alias */
+        get: operations["get_catalog_version_by_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_get"];
+        put?: never;
+        /** Set Catalog Model Alias */
+        post: operations["set_catalog_model_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_post"];
+        /** Delete Catalog Model Alias */
+        delete: operations["delete_catalog_model_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Catalog Model */
+        post: operations["create_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Catalog Model */
+        delete: operations["delete_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_delete_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/delete-tag": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Catalog Model Tag */
+        delete: operations["delete_catalog_model_tag_api_2_0_mlflow_unity_catalog_registered_models_delete_tag_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Catalog Model */
+        get: operations["get_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_get_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Search Catalog Models */
+        get: operations["search_catalog_models_api_2_0_mlflow_unity_catalog_registered_models_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/set-tag": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set Catalog Model Tag */
+        post: operations["set_catalog_model_tag_api_2_0_mlflow_unity_catalog_registered_models_set_tag_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Catalog Model */
+        patch: operations["update_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_update_patch"];
+        trace?: never;
+    };
+    "/api/2.0/mlflow/unity-catalog/registered-models:is-databricks-sdk-models-artifact-repository-enabled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Is Files Api Used For Models */
+        get: operations["is_files_api_used_for_models_api_2_0_mlflow_unity_catalog_registered_models_is_databricks_sdk_models_artifact_repository_enabled_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1466,6 +2621,252 @@ export interface paths {
         patch: operations["edit_token_api_2_0_token__token_id__patch"];
         trace?: never;
     };
+    "/api/2.1/unity-catalog/effective-permissions/{securable_type}/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Effective Grants */
+        get: operations["get_effective_grants_api_2_1_unity_catalog_effective_permissions__securable_type___full_name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/effective-privilege-assignments/{securable_type}/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Effective Grants */
+        get: operations["list_effective_grants_api_2_1_unity_catalog_effective_privilege_assignments__securable_type___full_name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Registered Models */
+        get: operations["list_registered_models_api_2_1_unity_catalog_models_get"];
+        put?: never;
+        /** Create Registered Model */
+        post: operations["create_registered_model_api_2_1_unity_catalog_models_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create Model Version */
+        post: operations["create_model_version_api_2_1_unity_catalog_models_versions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Registered Model */
+        get: operations["get_registered_model_api_2_1_unity_catalog_models__full_name__get"];
+        put?: never;
+        post?: never;
+        /** Delete Registered Model */
+        delete: operations["delete_registered_model_api_2_1_unity_catalog_models__full_name__delete"];
+        options?: never;
+        head?: never;
+        /** Update Registered Model */
+        patch: operations["update_registered_model_api_2_1_unity_catalog_models__full_name__patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/{full_name}/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Model Version By Alias */
+        get: operations["get_model_version_by_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__get"];
+        /** Set Registered Model Alias */
+        put: operations["set_registered_model_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__put"];
+        post?: never;
+        /** Delete Registered Model Alias */
+        delete: operations["delete_registered_model_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/{full_name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Model Versions */
+        get: operations["list_model_versions_api_2_1_unity_catalog_models__full_name__versions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/{full_name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Model Version */
+        get: operations["get_model_version_api_2_1_unity_catalog_models__full_name__versions__version__get"];
+        put?: never;
+        post?: never;
+        /** Delete Model Version */
+        delete: operations["delete_model_version_api_2_1_unity_catalog_models__full_name__versions__version__delete"];
+        options?: never;
+        head?: never;
+        /** Update Model Version */
+        patch: operations["update_model_version_api_2_1_unity_catalog_models__full_name__versions__version__patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/models/{full_name}/versions/{version}/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Finalize Model Version */
+        patch: operations["finalize_model_version_api_2_1_unity_catalog_models__full_name__versions__version__finalize_patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/permissions/{securable_type}/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Grants */
+        get: operations["get_grants_api_2_1_unity_catalog_permissions__securable_type___full_name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Grants */
+        patch: operations["update_grants_api_2_1_unity_catalog_permissions__securable_type___full_name__patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/privilege-assignments/{securable_type}/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Grants */
+        get: operations["list_grants_api_2_1_unity_catalog_privilege_assignments__securable_type___full_name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/securable-tags/{securable_type}/{full_name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Registered Model Tags */
+        patch: operations["update_registered_model_tags_api_2_1_unity_catalog_securable_tags__securable_type___full_name__patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/subentity-tags/{securable_type}/{full_name}/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Update Model Version Tags */
+        patch: operations["update_model_version_tags_api_2_1_unity_catalog_subentity_tags__securable_type___full_name___version__patch"];
+        trace?: never;
+    };
+    "/api/2.1/unity-catalog/temporary-model-version-credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Generate Model Version Credentials */
+        post: operations["generate_model_version_credentials_api_2_1_unity_catalog_temporary_model_version_credentials_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/login": {
         parameters: {
             query?: never;
@@ -1630,6 +3031,10 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AbortUploadUrl */
+        AbortUploadUrl: {
+            abort_upload_url: components["schemas"]["SignedUrl"];
+        };
         /**
          * AccessControlEntry
          * @description All that one principal has on the object.
@@ -1677,6 +3082,44 @@ export interface components {
          * @enum {string}
          */
         AclPermission: "READ" | "WRITE" | "MANAGE";
+        /**
+         * Activity
+         * @description Something that somebody did about the stage of a version.
+         *
+         *     `user_id` is a user name, and timestamps are milliseconds since the epoch.
+         */
+        Activity: {
+            activity_type: components["schemas"]["ActivityType"];
+            /** Comment */
+            comment?: string | null;
+            /** Creation Timestamp */
+            creation_timestamp: number;
+            /** From Stage */
+            from_stage: string;
+            /** Id */
+            id: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: number;
+            /** To Stage */
+            to_stage: string;
+            /** User Id */
+            user_id: string;
+        };
+        /**
+         * ActivityAction
+         * @description What the one who looks at a comment or a request may do with it.
+         * @enum {string}
+         */
+        ActivityAction: "APPROVE_TRANSITION_REQUEST" | "REJECT_TRANSITION_REQUEST" | "CANCEL_TRANSITION_REQUEST" | "EDIT_COMMENT" | "DELETE_COMMENT";
+        /** ActivityAnswer */
+        ActivityAnswer: {
+            activity: components["schemas"]["Activity"];
+        };
+        /**
+         * ActivityType
+         * @enum {string}
+         */
+        ActivityType: "REQUESTED_TRANSITION" | "APPROVED_REQUEST" | "REJECTED_REQUEST" | "CANCELLED_REQUEST";
         /** Ai21LabsConfig */
         Ai21LabsConfig: {
             /** Ai21Labs Api Base */
@@ -1735,6 +3178,29 @@ export interface components {
             value?: string | null;
             /** Value Plaintext */
             value_plaintext?: string | null;
+        };
+        /**
+         * ArtifactCredential
+         * @description A URL that one file is read from or written to by a plain GET or PUT.
+         */
+        ArtifactCredential: {
+            /**
+             * Headers
+             * @default []
+             */
+            headers: components["schemas"]["Header"][];
+            /** Path */
+            path: string;
+            /** Run Id */
+            run_id?: string | null;
+            /** Signed Uri */
+            signed_uri: string;
+            /**
+             * Type
+             * @default GCP_SIGNED_URL
+             * @constant
+             */
+            type: "GCP_SIGNED_URL";
         };
         /**
          * AuditEntry
@@ -1869,6 +3335,98 @@ export interface components {
          * @enum {string}
          */
         BedrockProvider: "anthropic" | "cohere" | "ai21labs" | "amazon";
+        /** CatalogAlias */
+        CatalogAlias: {
+            /** Alias */
+            alias: string;
+            /** Version */
+            version: string;
+        };
+        /** CatalogModelAnswer */
+        CatalogModelAnswer: {
+            registered_model: components["schemas"]["CatalogModelOutput"];
+        };
+        /**
+         * CatalogModelOutput
+         * @description `user_id` is the name of who made it.
+         */
+        CatalogModelOutput: {
+            /** Aliases */
+            aliases: components["schemas"]["CatalogAlias"][];
+            /** Creation Timestamp */
+            creation_timestamp: number;
+            /** Description */
+            description: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: number;
+            /** Name */
+            name: string;
+            /** Tags */
+            tags: components["schemas"]["Tag-Output"][];
+            /** User Id */
+            user_id: string | null;
+        };
+        /**
+         * CatalogModelPage
+         * @description It may be short, even empty: with a `next_page_token` there are others.
+         */
+        CatalogModelPage: {
+            /** Next Page Token */
+            next_page_token: string | null;
+            /** Registered Models */
+            registered_models: components["schemas"]["CatalogModelOutput"][];
+        };
+        /** CatalogVersionAnswer */
+        CatalogVersionAnswer: {
+            model_version: components["schemas"]["CatalogVersionOutput"];
+        };
+        /**
+         * CatalogVersionOutput
+         * @description As the model's. `model_id` is the logged model that it was made from, or else the one that has its files.
+         */
+        CatalogVersionOutput: {
+            /** Aliases */
+            aliases: components["schemas"]["CatalogAlias"][];
+            /** Creation Timestamp */
+            creation_timestamp: number;
+            /** Description */
+            description: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: number;
+            /** Model Id */
+            model_id: string | null;
+            /** Name */
+            name: string;
+            /** Run Experiment Id */
+            run_experiment_id: string | null;
+            /** Run Id */
+            run_id: string | null;
+            /** Run Tracking Server Id */
+            run_tracking_server_id: string | null;
+            /** Source */
+            source: string;
+            status: components["schemas"]["VersionStatus"];
+            /** Status Message */
+            status_message: string;
+            /** Storage Location */
+            storage_location: string | null;
+            /** Tags */
+            tags: components["schemas"]["Tag-Output"][];
+            /** User Id */
+            user_id: string | null;
+            /** Version */
+            version: string;
+        };
+        /**
+         * CatalogVersionPage
+         * @description As `CatalogModelPage`.
+         */
+        CatalogVersionPage: {
+            /** Model Versions */
+            model_versions: components["schemas"]["CatalogVersionOutput"][];
+            /** Next Page Token */
+            next_page_token: string | null;
+        };
         /**
          * ChangePermissions
          * @description Without a list it is an empty one.
@@ -1936,6 +3494,49 @@ export interface components {
             cohere_api_key?: string | null;
             /** Cohere Api Key Plaintext */
             cohere_api_key_plaintext?: string | null;
+        };
+        /** CommentAnswer */
+        CommentAnswer: {
+            comment: components["schemas"]["CommentObject"];
+        };
+        /**
+         * CommentList
+         * @description A page, oldest first. With a `next_page_token` there are others.
+         */
+        CommentList: {
+            /** Comments */
+            comments: components["schemas"]["CommentObject"][];
+            /** Next Page Token */
+            next_page_token?: string | null;
+        };
+        /**
+         * CommentObject
+         * @description A comment on a version, with members as those of `TransitionRequest`.
+         */
+        CommentObject: {
+            /** Available Actions */
+            available_actions: components["schemas"]["ActivityAction"][];
+            /** Comment */
+            comment: string;
+            /** Creation Timestamp */
+            creation_timestamp: number;
+            /** Id */
+            id: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: number;
+            /** User Id */
+            user_id: string;
+        };
+        /**
+         * CompleteUpload
+         * @description What the parts were answered with. Their order does not matter, their numbers do.
+         */
+        CompleteUpload: {
+            /**
+             * Parts
+             * @default []
+             */
+            parts: components["schemas"]["UploadedPart"][];
         };
         /**
          * ComplexValue
@@ -2030,6 +3631,61 @@ export interface components {
             /** Config Versions */
             config_versions: components["schemas"]["ConfigVersion"][];
         };
+        /** CreateAbortUploadUrl */
+        CreateAbortUploadUrl: {
+            /** Expire Time */
+            expire_time?: string | null;
+            /** Path */
+            path: string;
+            /** Session Token */
+            session_token: string;
+        };
+        /** CreateCatalogModel */
+        CreateCatalogModel: {
+            /**
+             * Deployment Job Id
+             * @default
+             */
+            deployment_job_id: string;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /** Name */
+            name: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["GivenTag"][];
+        };
+        /**
+         * CreateCatalogVersion
+         * @description `source` is what the version is made from; its files are uploaded after this.
+         */
+        CreateCatalogVersion: {
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /** Model Id */
+            model_id?: string | null;
+            /** Name */
+            name: string;
+            /** Run Id */
+            run_id?: string | null;
+            /** Run Tracking Server Id */
+            run_tracking_server_id?: string | null;
+            /** Source */
+            source: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["GivenTag"][];
+        };
         /**
          * CreateClientSecret
          * @description `lifetime` is seconds as in `3600s`; without it the secret lives for 730 days.
@@ -2045,6 +3701,15 @@ export interface components {
              * @default []
              */
             scopes: string[];
+        };
+        /** CreateComment */
+        CreateComment: {
+            /** Comment */
+            comment: string;
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
         };
         /**
          * CreateEndpoint
@@ -2074,7 +3739,7 @@ export interface components {
              * Tags
              * @default []
              */
-            tags: components["schemas"]["Tag"][];
+            tags: components["schemas"]["Tag-Input"][];
             telemetry_config?: components["schemas"]["TelemetryConfig"] | null;
         };
         /**
@@ -2119,6 +3784,33 @@ export interface components {
             /** @default CPU */
             workload_type: components["schemas"]["WorkloadType"];
         };
+        /** CreateModelVersion */
+        CreateModelVersion: {
+            /** Catalog Name */
+            catalog_name: string;
+            /**
+             * Comment
+             * @default
+             */
+            comment: string;
+            /** Model Id */
+            model_id?: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Run Id */
+            run_id?: string | null;
+            /** Run Tracking Server Id */
+            run_tracking_server_id?: string | null;
+            /** Schema Name */
+            schema_name: string;
+            /** Source */
+            source: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["GivenTag"][];
+        };
         /**
          * CreateOnBehalfToken
          * @description A token for the service principal of that application id.
@@ -2139,6 +3831,21 @@ export interface components {
              */
             scopes: string[];
         };
+        /** CreatePrompt */
+        CreatePrompt: {
+            /** Name */
+            name: string;
+            /**
+             * @default {
+             *       "tags": []
+             *     }
+             */
+            prompt: components["schemas"]["PromptInput"];
+        };
+        /** CreatePromptVersion */
+        CreatePromptVersion: {
+            prompt_version: components["schemas"]["NewPromptVersion"];
+        };
         /** CreatePtEndpoint */
         CreatePtEndpoint: {
             ai_gateway?: components["schemas"]["AiGateway"] | null;
@@ -2152,7 +3859,39 @@ export interface components {
              * Tags
              * @default []
              */
-            tags: components["schemas"]["Tag"][];
+            tags: components["schemas"]["Tag-Input"][];
+        };
+        /**
+         * CreateRegisteredModel
+         * @description A model by the parts of its name.
+         */
+        CreateRegisteredModel: {
+            /** Catalog Name */
+            catalog_name: string;
+            /**
+             * Comment
+             * @default
+             */
+            comment: string;
+            /**
+             * Deployment Job Id
+             * @default
+             */
+            deployment_job_id: string;
+            /** Name */
+            name: string;
+            /** Schema Name */
+            schema_name: string;
+            /**
+             * Storage Location
+             * @default
+             */
+            storage_location: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["GivenTag"][];
         };
         /**
          * CreateScope
@@ -2191,6 +3930,39 @@ export interface components {
              * @default []
              */
             scopes: string[];
+        };
+        /**
+         * CreateTransitionRequest
+         * @description The body that asks for a version to be moved to a stage, and the one that says no to that.
+         */
+        CreateTransitionRequest: {
+            /**
+             * Comment
+             * @default
+             */
+            comment: string;
+            /** Name */
+            name: string;
+            /** Stage */
+            stage: string;
+            /** Version */
+            version: string;
+        };
+        /** CreateUploadPartUrls */
+        CreateUploadPartUrls: {
+            /**
+             * Count
+             * @default 1
+             */
+            count: number;
+            /** Expire Time */
+            expire_time?: string | null;
+            /** Path */
+            path: string;
+            /** Session Token */
+            session_token: string;
+            /** Start Part Number */
+            start_part_number: number;
         };
         /**
          * CreatedClientSecret
@@ -2293,6 +4065,37 @@ export interface components {
              */
             deployment_state_message: string;
         };
+        /** DirectoryContents */
+        DirectoryContents: {
+            /**
+             * Contents
+             * @default []
+             */
+            contents: components["schemas"]["DirectoryEntry"][];
+            /** Next Page Token */
+            next_page_token?: string | null;
+        };
+        /**
+         * DirectoryEntry
+         * @description `last_modified` is in milliseconds since the epoch; folders have no size.
+         */
+        DirectoryEntry: {
+            /** File Size */
+            file_size?: number | null;
+            /** Is Directory */
+            is_directory: boolean;
+            /** Last Modified */
+            last_modified?: number | null;
+            /** Name */
+            name: string;
+            /** Path */
+            path: string;
+        };
+        /** DownloadUri */
+        DownloadUri: {
+            /** Artifact Uri */
+            artifact_uri: string;
+        };
         /**
          * EditToken
          * @description `update_mask` names the fields to take from `token`, separated by commas; `*` is all of them.
@@ -2323,6 +4126,46 @@ export interface components {
              * @default []
              */
             scopes: string[];
+        };
+        /**
+         * EffectivePermissions
+         * @description A page of assignments.
+         */
+        EffectivePermissions: {
+            /** Next Page Token */
+            next_page_token?: string | null;
+            /** Privilege Assignments */
+            privilege_assignments: components["schemas"]["EffectivePrivilegeAssignment"][];
+        };
+        /**
+         * EffectivePrivilege
+         * @description A privilege, and what it comes from where that is not the securable itself.
+         */
+        EffectivePrivilege: {
+            /** Inherited From Name */
+            inherited_from_name?: string | null;
+            inherited_from_type?: components["schemas"]["SecurableType"] | null;
+            privilege: components["schemas"]["Privilege"];
+        };
+        /**
+         * EffectivePrivilegeAssignment
+         * @description What one principal has on the securable, granted there or above it.
+         */
+        EffectivePrivilegeAssignment: {
+            /** Principal */
+            principal: string;
+            /** Privileges */
+            privileges: components["schemas"]["EffectivePrivilege"][];
+        };
+        /**
+         * EffectivePrivilegeAssignments
+         * @description A page of assignments, as the route has it that always answers in pages.
+         */
+        EffectivePrivilegeAssignments: {
+            /** Effective Privilege Assignments */
+            effective_privilege_assignments: components["schemas"]["EffectivePrivilegeAssignment"][];
+            /** Next Page Token */
+            next_page_token?: string | null;
         };
         /** EmailNotifications */
         EmailNotifications: {
@@ -2590,6 +4433,14 @@ export interface components {
             enabled: boolean;
         };
         /**
+         * FilesApiForModels
+         * @description Whether clients move the files of models through the Files API.
+         */
+        FilesApiForModels: {
+            /** Is Databricks Sdk Models Artifact Repository Enabled */
+            is_databricks_sdk_models_artifact_repository_enabled: boolean;
+        };
+        /**
          * FoundationModelOutput
          * @description A model of the catalogue in answers (databricks-sdk `FoundationModel`).
          */
@@ -2647,6 +4498,16 @@ export interface components {
             familyName?: string | null;
             /** Givenname */
             givenName?: string | null;
+        };
+        /** GivenTag */
+        GivenTag: {
+            /** Key */
+            key: string;
+            /**
+             * Value
+             * @default
+             */
+            value: string;
         };
         /**
          * GivenValue
@@ -2713,6 +4574,13 @@ export interface components {
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /** Header */
+        Header: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
         };
         /**
          * HeldPermission
@@ -2812,6 +4680,41 @@ export interface components {
             table: string;
         };
         /**
+         * LatestVersion
+         * @description The newest version of a model in one stage. Artifact URIs are as Databricks clients take them.
+         */
+        LatestVersion: {
+            /** Creation Timestamp */
+            creation_timestamp?: number | null;
+            /** Current Stage */
+            current_stage?: string | null;
+            /** Description */
+            description?: string | null;
+            /** Last Updated Timestamp */
+            last_updated_timestamp?: number | null;
+            /** Name */
+            name: string;
+            /** Run Id */
+            run_id?: string | null;
+            /** Run Link */
+            run_link?: string | null;
+            /** Source */
+            source?: string | null;
+            /** Status */
+            status?: string | null;
+            /** Status Message */
+            status_message?: string | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["ModelVersionTag"][];
+            /** User Id */
+            user_id?: string | null;
+            /** Version */
+            version: string;
+        };
+        /**
          * LegacyLimitKey
          * @enum {string}
          */
@@ -2844,6 +4747,30 @@ export interface components {
          */
         LimitKey: "user" | "user_group" | "service_principal" | "endpoint";
         /**
+         * LinkToModels
+         * @description `model_ids` are ids of logged models.
+         */
+        LinkToModels: {
+            /** Model Ids */
+            model_ids: string[];
+            /** Prompt Versions */
+            prompt_versions: components["schemas"]["PromptVersionLink"][];
+        };
+        /** LinkToRuns */
+        LinkToRuns: {
+            /** Prompt Versions */
+            prompt_versions: components["schemas"]["PromptVersionLink"][];
+            /** Run Ids */
+            run_ids: string[];
+        };
+        /** LinkToTraces */
+        LinkToTraces: {
+            /** Prompt Versions */
+            prompt_versions: components["schemas"]["PromptVersionLink"][];
+            /** Trace Ids */
+            trace_ids: string[];
+        };
+        /**
          * LogFile
          * @description The log of one replica: `last_written` is milliseconds since the epoch, `size` bytes.
          *
@@ -2863,6 +4790,22 @@ export interface components {
         LogFileList: {
             /** Log Files */
             log_files: components["schemas"]["LogFile"][];
+        };
+        /** LoggedModelCredential */
+        LoggedModelCredential: {
+            credential_info: components["schemas"]["ArtifactCredential"];
+            /** Model Id */
+            model_id: string;
+        };
+        /** LoggedModelCredentials */
+        LoggedModelCredentials: {
+            /** Credentials */
+            credentials: components["schemas"]["LoggedModelCredential"][];
+        };
+        /** LoggedModelCredentialsRequest */
+        LoggedModelCredentialsRequest: {
+            /** Paths */
+            paths: string[];
         };
         /** Logs */
         Logs: {
@@ -2964,6 +4907,12 @@ export interface components {
             next_page_token?: string | null;
         };
         /**
+         * ModelLevel
+         * @description What one may have on a registered model, lowest first.
+         * @enum {string}
+         */
+        ModelLevel: "CAN_READ" | "CAN_EDIT" | "CAN_MANAGE_STAGING_VERSIONS" | "CAN_MANAGE_PRODUCTION_VERSIONS" | "CAN_MANAGE";
+        /**
          * ModelOptimizationInfo
          * @description Whether a model can be served with provisioned throughput, and in which steps of tokens per second or of model
          *     units; `message` says why not.
@@ -2979,6 +4928,13 @@ export interface components {
             optimizable: boolean;
             /** Throughput Chunk Size */
             throughput_chunk_size?: number | null;
+        };
+        /** ModelTag */
+        ModelTag: {
+            /** Key */
+            key: string;
+            /** Value */
+            value: string;
         };
         /**
          * ModelVersionDatabricks
@@ -3016,12 +4972,78 @@ export interface components {
             /** Version */
             version: string;
         };
+        /** ModelVersionInfo */
+        ModelVersionInfo: {
+            /** Aliases */
+            aliases: components["schemas"]["RegisteredModelAlias"][] | null;
+            /** Catalog Name */
+            catalog_name: string;
+            /** Comment */
+            comment: string;
+            /** Created At */
+            created_at: number;
+            /** Created By */
+            created_by: string | null;
+            /** Id */
+            id: string | null;
+            /** Model Id */
+            model_id: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Run Id */
+            run_id: string | null;
+            /** Run Workspace Id */
+            run_workspace_id: number | null;
+            /** Schema Name */
+            schema_name: string;
+            /** Source */
+            source: string;
+            status: components["schemas"]["VersionStatus"];
+            /** Storage Location */
+            storage_location: string | null;
+            /** Tags */
+            tags: components["schemas"]["Tag-Output"][] | null;
+            /** Updated At */
+            updated_at: number;
+            /** Version */
+            version: number;
+        };
+        /**
+         * ModelVersionPage
+         * @description As `CatalogModelPage`.
+         */
+        ModelVersionPage: {
+            /** Model Versions */
+            model_versions: components["schemas"]["ModelVersionInfo"][];
+            /** Next Page Token */
+            next_page_token: string | null;
+        };
         /** ModelVersionTag */
         ModelVersionTag: {
             /** Key */
             key: string;
             /** Value */
             value: string;
+        };
+        /** MultipartSession */
+        MultipartSession: {
+            /** Session Token */
+            session_token: string;
+        };
+        /**
+         * NewPromptVersion
+         * @description `template` is JSON: a string, or an array of chat messages. `description` is the commit message.
+         */
+        NewPromptVersion: {
+            /** Description */
+            description?: string | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["PromptTag"][];
+            /** Template */
+            template: string;
         };
         /**
          * NewServicePrincipal
@@ -3119,6 +5141,16 @@ export interface components {
             object_id: string;
             /** Object Type */
             object_type: string;
+        };
+        /**
+         * OfCatalogVersion
+         * @description A request about a version of a registered model.
+         */
+        OfCatalogVersion: {
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
         };
         /**
          * OfLogs
@@ -3228,7 +5260,7 @@ export interface components {
              * Add Tags
              * @default []
              */
-            add_tags: components["schemas"]["Tag"][];
+            add_tags: components["schemas"]["Tag-Input"][];
             /**
              * Delete Tags
              * @default []
@@ -3280,6 +5312,34 @@ export interface components {
             /** Permission Levels */
             permission_levels: components["schemas"]["LevelDescription"][];
         };
+        /**
+         * Permissions
+         * @description A page of assignments; `privilege_assignments` is None where the caller did not want to know them.
+         */
+        Permissions: {
+            /** Next Page Token */
+            next_page_token?: string | null;
+            /** Privilege Assignments */
+            privilege_assignments?: components["schemas"]["PrivilegeAssignment"][] | null;
+        };
+        /**
+         * PermissionsChange
+         * @description What one principal gets and loses. `principal` is a user name, an application id or a group's name.
+         */
+        PermissionsChange: {
+            /**
+             * Add
+             * @default []
+             */
+            add: string[];
+            /** Principal */
+            principal: string;
+            /**
+             * Remove
+             * @default []
+             */
+            remove: string[];
+        };
         /** PersonName */
         PersonName: {
             /** Familyname */
@@ -3296,6 +5356,134 @@ export interface components {
         PiiGuardrail: {
             /** @default NONE */
             behavior: components["schemas"]["PiiBehavior"];
+        };
+        /**
+         * Privilege
+         * @description What may be granted on a securable.
+         * @enum {string}
+         */
+        Privilege: "EXECUTE" | "APPLY_TAG" | "CREATE_MODEL_VERSION" | "CREATE_MODEL" | "USE_CATALOG" | "USE_SCHEMA" | "BROWSE" | "MANAGE" | "ALL_PRIVILEGES";
+        /**
+         * PrivilegeAssignment
+         * @description What is granted to one principal on the securable itself.
+         */
+        PrivilegeAssignment: {
+            /** Principal */
+            principal: string;
+            /** Privileges */
+            privileges: components["schemas"]["Privilege"][];
+        };
+        /**
+         * Prompt
+         * @description `aliases` are those of all versions.
+         */
+        Prompt: {
+            /** Aliases */
+            aliases: components["schemas"]["PromptAlias"][];
+            /** Creation Timestamp */
+            creation_timestamp: string;
+            /** Description */
+            description: string | null;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: string;
+            /** Name */
+            name: string;
+            /** Tags */
+            tags: components["schemas"]["PromptTag"][];
+        };
+        /** PromptAlias */
+        PromptAlias: {
+            /** Alias */
+            alias: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * PromptInput
+         * @description What is said of a prompt when it is made or changed.
+         */
+        PromptInput: {
+            /** Description */
+            description?: string | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["PromptTag"][];
+        };
+        /**
+         * PromptList
+         * @description A page: it may be shorter than was asked for, and is the last one only without a token.
+         */
+        PromptList: {
+            /** Next Page Token */
+            next_page_token: string | null;
+            /** Prompts */
+            prompts: components["schemas"]["Prompt"][];
+        };
+        /** PromptTag */
+        PromptTag: {
+            /** Key */
+            key: string;
+            /**
+             * Value
+             * @default
+             */
+            value: string;
+        };
+        /**
+         * PromptVersion
+         * @description `template` is JSON, as in `NewPromptVersion`.
+         */
+        PromptVersion: {
+            /** Aliases */
+            aliases: components["schemas"]["PromptAlias"][];
+            /** Creation Timestamp */
+            creation_timestamp: string;
+            /** Description */
+            description: string | null;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: string;
+            /** Name */
+            name: string;
+            /** Tags */
+            tags: components["schemas"]["PromptTag"][];
+            /** Template */
+            template: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * PromptVersionInput
+         * @description As `NewPromptVersion`; `template` may be given where it is the one that the version has.
+         */
+        PromptVersionInput: {
+            /** Description */
+            description?: string | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["PromptTag"][];
+            /** Template */
+            template?: string | null;
+        };
+        /**
+         * PromptVersionLink
+         * @description A version of a prompt that something else uses.
+         */
+        PromptVersionLink: {
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /** PromptVersionList */
+        PromptVersionList: {
+            /** Next Page Token */
+            next_page_token: string | null;
+            /** Prompt Versions */
+            prompt_versions: components["schemas"]["PromptVersion"][];
         };
         /**
          * Provider
@@ -3389,6 +5577,150 @@ export interface components {
          */
         Readiness: "READY" | "NOT_READY";
         /**
+         * RegisteredFile
+         * @description `path` is relative to the files of the version; folders have no size.
+         */
+        RegisteredFile: {
+            /** File Size */
+            file_size?: number | null;
+            /** Is Dir */
+            is_dir: boolean;
+            /** Path */
+            path: string;
+        };
+        /** RegisteredFiles */
+        RegisteredFiles: {
+            /**
+             * Files
+             * @default []
+             */
+            files: components["schemas"]["RegisteredFile"][];
+        };
+        /**
+         * RegisteredModel
+         * @description A model with the newest version of each stage.
+         */
+        RegisteredModel: {
+            /** Creation Timestamp */
+            creation_timestamp?: number | null;
+            /** Description */
+            description?: string | null;
+            /** Last Updated Timestamp */
+            last_updated_timestamp?: number | null;
+            /**
+             * Latest Versions
+             * @default []
+             */
+            latest_versions: components["schemas"]["LatestVersion"][];
+            /** Name */
+            name: string;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["ModelTag"][];
+            /** User Id */
+            user_id?: string | null;
+        };
+        /** RegisteredModelAlias */
+        RegisteredModelAlias: {
+            /** Alias Name */
+            alias_name: string;
+            /** Catalog Name */
+            catalog_name: string;
+            /** Model Name */
+            model_name: string;
+            /** Schema Name */
+            schema_name: string;
+            /** Version Num */
+            version_num: number;
+        };
+        /** RegisteredModelAnswer */
+        RegisteredModelAnswer: {
+            registered_model_databricks: components["schemas"]["RegisteredModelDatabricks"];
+        };
+        /**
+         * RegisteredModelDatabricks
+         * @description `id` names the model where its permissions are asked for; `permission_level` is the caller's.
+         */
+        RegisteredModelDatabricks: {
+            /** Creation Timestamp */
+            creation_timestamp?: number | null;
+            /** Description */
+            description?: string | null;
+            /** Id */
+            id: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp?: number | null;
+            /**
+             * Latest Versions
+             * @default []
+             */
+            latest_versions: components["schemas"]["LatestVersion"][];
+            /** Name */
+            name: string;
+            permission_level: components["schemas"]["ModelLevel"];
+            /**
+             * Tags
+             * @default []
+             */
+            tags: components["schemas"]["ModelTag"][];
+            /** User Id */
+            user_id?: string | null;
+        };
+        /**
+         * RegisteredModelInfo
+         * @description `owner` and `created_by` are names of users or application ids of service principals.
+         */
+        RegisteredModelInfo: {
+            /** Aliases */
+            aliases: components["schemas"]["RegisteredModelAlias"][] | null;
+            /** Browse Only */
+            browse_only: boolean;
+            /** Catalog Name */
+            catalog_name: string;
+            /** Comment */
+            comment: string;
+            /** Created At */
+            created_at: number;
+            /** Created By */
+            created_by: string | null;
+            /** Full Name */
+            full_name: string;
+            /** Name */
+            name: string;
+            /** Owner */
+            owner: string | null;
+            /** Schema Name */
+            schema_name: string;
+            /** Storage Location */
+            storage_location: string;
+            /** Tags */
+            tags: components["schemas"]["Tag-Output"][] | null;
+            /** Updated At */
+            updated_at: number;
+        };
+        /**
+         * RegisteredModelList
+         * @description A page: models that the caller may not read are left out of it. With a `next_page_token` there are others.
+         */
+        RegisteredModelList: {
+            /** Next Page Token */
+            next_page_token?: string | null;
+            /** Registered Models */
+            registered_models: components["schemas"]["RegisteredModel"][];
+        };
+        /**
+         * RegisteredModelPage
+         * @description As `CatalogModelPage`.
+         */
+        RegisteredModelPage: {
+            /** Next Page Token */
+            next_page_token: string | null;
+            /** Registered Models */
+            registered_models: components["schemas"]["RegisteredModelInfo"][];
+        };
+        /**
          * RenewalPeriod
          * @enum {string}
          */
@@ -3468,6 +5800,18 @@ export interface components {
             served_model_name?: string | null;
             /** Traffic Percentage */
             traffic_percentage: number;
+        };
+        /** RunCredentials */
+        RunCredentials: {
+            /** Credential Infos */
+            credential_infos: components["schemas"]["ArtifactCredential"][];
+        };
+        /** RunCredentialsRequest */
+        RunCredentialsRequest: {
+            /** Path */
+            path: string[];
+            /** Run Id */
+            run_id: string;
         };
         /**
          * ScimGroup
@@ -3596,6 +5940,44 @@ export interface components {
             /** Scopes */
             scopes: components["schemas"]["SecretScopeOutput"][];
         };
+        /**
+         * SearchPromptVersions
+         * @description Newest first. `page_token` is the last answer's `next_page_token`; an empty one asks for the first page.
+         */
+        SearchPromptVersions: {
+            /**
+             * Max Results
+             * @default 100
+             */
+            max_results: number;
+            /**
+             * Page Token
+             * @default
+             */
+            page_token: string;
+        };
+        /**
+         * SearchPrompts
+         * @description By name. `filter` is one of MLflow's for registered models; names in it have all three parts.
+         */
+        SearchPrompts: {
+            catalog_schema: components["schemas"]["UnityCatalogSchema"];
+            /**
+             * Filter
+             * @default
+             */
+            filter: string;
+            /**
+             * Max Results
+             * @default 100
+             */
+            max_results: number;
+            /**
+             * Page Token
+             * @default
+             */
+            page_token: string;
+        };
         /** SecretList */
         SecretList: {
             /** Secrets */
@@ -3627,6 +6009,12 @@ export interface components {
             /** Value */
             value: string;
         };
+        /**
+         * SecurableType
+         * @description What one may have a privilege on. Registered models are functions to Unity Catalog.
+         * @enum {string}
+         */
+        SecurableType: "CATALOG" | "SCHEMA" | "FUNCTION";
         /**
          * ServedEntityInput
          * @description An element of `served_entities`: a registered model, or an external one.
@@ -3903,6 +6291,51 @@ export interface components {
             /** Version */
             version: string;
         };
+        /** SetAlias */
+        SetAlias: {
+            /** Version Num */
+            version_num: number;
+        };
+        /** SetCatalogAlias */
+        SetCatalogAlias: {
+            /** Alias */
+            alias: string;
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /** SetCatalogModelTag */
+        SetCatalogModelTag: {
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /**
+             * Value
+             * @default
+             */
+            value: string;
+        };
+        /** SetCatalogVersionTag */
+        SetCatalogVersionTag: {
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /**
+             * Value
+             * @default
+             */
+            value: string;
+            /** Version */
+            version: string;
+        };
+        /** SetPromptAlias */
+        SetPromptAlias: {
+            /** Version */
+            version: string;
+        };
         /**
          * SignIn
          * @description Any credential that this server takes as a bearer token.
@@ -3921,12 +6354,36 @@ export interface components {
             /** Url */
             url: string;
         };
+        /** SignedDownloadUri */
+        SignedDownloadUri: {
+            /**
+             * Headers
+             * @default []
+             */
+            headers: components["schemas"]["Header"][];
+            /** Signed Uri */
+            signed_uri: string;
+        };
+        /** SignedUrl */
+        SignedUrl: {
+            /**
+             * Headers
+             * @default []
+             */
+            headers: components["schemas"]["Header"][];
+            /** Url */
+            url: string;
+        };
         /**
          * Stage
          * @description A stage whose versions are served.
          * @enum {string}
          */
         Stage: "Staging" | "Production";
+        /** StartedUpload */
+        StartedUpload: {
+            multipart_upload: components["schemas"]["MultipartSession"];
+        };
         /**
          * StepFigures
          * @description What a step measured or found. Sizes are bytes, durations seconds; absent is what the step has not.
@@ -3992,7 +6449,7 @@ export interface components {
          */
         TableStatus: "ACTIVE" | "FAILED";
         /** Tag */
-        Tag: {
+        "Tag-Input": {
             /** Key */
             key: string;
             /**
@@ -4000,6 +6457,26 @@ export interface components {
              * @default
              */
             value: string;
+        };
+        /** Tag */
+        "Tag-Output": {
+            /** Key */
+            key: string;
+            /** Value */
+            value: string;
+        };
+        /** TagChanges */
+        TagChanges: {
+            /**
+             * Add Tags
+             * @default []
+             */
+            add_tags: components["schemas"]["GivenTag"][];
+            /**
+             * Remove
+             * @default []
+             */
+            remove: string[];
         };
         /** TagList */
         TagList: {
@@ -4067,6 +6544,10 @@ export interface components {
             /** Token Infos */
             token_infos: components["schemas"]["TokenInfo"][];
         };
+        /** TraceCredentials */
+        TraceCredentials: {
+            credential_info: components["schemas"]["ArtifactCredential"];
+        };
         /** TrafficConfig */
         TrafficConfig: {
             /** Routes */
@@ -4079,6 +6560,41 @@ export interface components {
              * @default []
              */
             routes: components["schemas"]["RouteInput"][];
+        };
+        /**
+         * TransitionRequest
+         * @description An open request to move a version. `available_actions` are the caller's.
+         */
+        TransitionRequest: {
+            activity_type: components["schemas"]["ActivityType"];
+            /** Available Actions */
+            available_actions: components["schemas"]["ActivityAction"][];
+            /** Comment */
+            comment?: string | null;
+            /** Creation Timestamp */
+            creation_timestamp: number;
+            /** From Stage */
+            from_stage: string;
+            /** Id */
+            id: string;
+            /** Last Updated Timestamp */
+            last_updated_timestamp: number;
+            /** To Stage */
+            to_stage: string;
+            /** User Id */
+            user_id: string;
+        };
+        /** TransitionRequestAnswer */
+        TransitionRequestAnswer: {
+            request: components["schemas"]["TransitionRequest"];
+        };
+        /**
+         * TransitionRequestList
+         * @description Oldest first.
+         */
+        TransitionRequestList: {
+            /** Requests */
+            requests: components["schemas"]["TransitionRequest"][];
         };
         /**
          * TransitionStage
@@ -4106,6 +6622,46 @@ export interface components {
         TransitionedVersion: {
             model_version_databricks: components["schemas"]["ModelVersionDatabricks"];
         };
+        /** UnityCatalogSchema */
+        UnityCatalogSchema: {
+            /** Catalog Name */
+            catalog_name: string;
+            /** Schema Name */
+            schema_name: string;
+        };
+        /**
+         * UpdateCatalogModel
+         * @description What is not given stays.
+         */
+        UpdateCatalogModel: {
+            /**
+             * Deployment Job Id
+             * @default
+             */
+            deployment_job_id: string;
+            /** Description */
+            description?: string | null;
+            /** Name */
+            name: string;
+            /** New Name */
+            new_name?: string | null;
+        };
+        /** UpdateCatalogVersion */
+        UpdateCatalogVersion: {
+            /** Description */
+            description?: string | null;
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /** UpdateComment */
+        UpdateComment: {
+            /** Comment */
+            comment: string;
+            /** Id */
+            id: string;
+        };
         /** UpdateComputeConfig */
         UpdateComputeConfig: {
             desired_workload_config_spec: components["schemas"]["WorkloadConfigSpec"];
@@ -4126,11 +6682,97 @@ export interface components {
             traffic_config?: components["schemas"]["TrafficConfigInput"] | null;
         };
         /**
+         * UpdateModelVersion
+         * @description Of a version only the comment can be changed; clients send other members along.
+         */
+        UpdateModelVersion: {
+            /** Comment */
+            comment?: string | null;
+        };
+        /**
+         * UpdatePermissions
+         * @description Changes, made one after the other, all of them or none.
+         */
+        UpdatePermissions: {
+            /**
+             * Changes
+             * @default []
+             */
+            changes: components["schemas"]["PermissionsChange"][];
+            /**
+             * Omit Permissions In Response
+             * @default false
+             */
+            omit_permissions_in_response: boolean;
+        };
+        /**
+         * UpdatePrompt
+         * @description What is not given stays as it is; tags are added to those that there are.
+         */
+        UpdatePrompt: {
+            prompt: components["schemas"]["PromptInput"];
+        };
+        /**
+         * UpdatePromptVersion
+         * @description What is not given stays as it is; tags are added to those that there are.
+         */
+        UpdatePromptVersion: {
+            prompt_version: components["schemas"]["PromptVersionInput"];
+        };
+        /**
          * UpdatePtConfig
          * @description Unlike the update of other endpoints, the configuration is under a key of its own.
          */
         UpdatePtConfig: {
             config: components["schemas"]["PtConfig"];
+        };
+        /**
+         * UpdateRegisteredModel
+         * @description What is not given stays. `new_name` is the model's within its schema, or a full name.
+         */
+        UpdateRegisteredModel: {
+            /** Comment */
+            comment?: string | null;
+            /**
+             * Deployment Job Id
+             * @default
+             */
+            deployment_job_id: string;
+            /** New Name */
+            new_name?: string | null;
+            /** Owner */
+            owner?: string | null;
+        };
+        /**
+         * UpdateTags
+         * @description Tags to set and keys of tags to remove.
+         */
+        UpdateTags: {
+            changes: components["schemas"]["TagChanges"];
+        };
+        /** UploadPartUrl */
+        UploadPartUrl: {
+            /**
+             * Headers
+             * @default []
+             */
+            headers: components["schemas"]["Header"][];
+            /** Part Number */
+            part_number: number;
+            /** Url */
+            url: string;
+        };
+        /** UploadPartUrls */
+        UploadPartUrls: {
+            /** Upload Part Urls */
+            upload_part_urls: components["schemas"]["UploadPartUrl"][];
+        };
+        /** UploadedPart */
+        UploadedPart: {
+            /** Etag */
+            etag: string;
+            /** Part Number */
+            part_number: number;
         };
         /**
          * Usage
@@ -4287,6 +6929,11 @@ export interface components {
             /** Replicas */
             replicas: components["schemas"]["ReplicaOutput"][];
         };
+        /**
+         * VersionStatus
+         * @enum {string}
+         */
+        VersionStatus: "PENDING_REGISTRATION" | "FAILED_REGISTRATION" | "READY";
         /** VersionStatusAnswer */
         VersionStatusAnswer: {
             endpoint_status: components["schemas"]["EndpointVersionStatus"];
@@ -4326,16 +6973,22 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type AbortUploadUrl = components['schemas']['AbortUploadUrl'];
 export type AccessControlEntry = components['schemas']['AccessControlEntry'];
 export type AccessControlRequest = components['schemas']['AccessControlRequest'];
 export type AclItem = components['schemas']['AclItem'];
 export type AclList = components['schemas']['AclList'];
 export type AclPermission = components['schemas']['AclPermission'];
+export type Activity = components['schemas']['Activity'];
+export type ActivityAction = components['schemas']['ActivityAction'];
+export type ActivityAnswer = components['schemas']['ActivityAnswer'];
+export type ActivityType = components['schemas']['ActivityType'];
 export type Ai21LabsConfig = components['schemas']['Ai21LabsConfig'];
 export type AiGateway = components['schemas']['AiGateway'];
 export type AmazonBedrockConfig = components['schemas']['AmazonBedrockConfig'];
 export type AnthropicConfig = components['schemas']['AnthropicConfig'];
 export type ApiKeyAuth = components['schemas']['ApiKeyAuth'];
+export type ArtifactCredential = components['schemas']['ArtifactCredential'];
 export type AuditEntry = components['schemas']['AuditEntry'];
 export type AuditPage = components['schemas']['AuditPage'];
 export type AuthorizationServerMetadata = components['schemas']['AuthorizationServerMetadata'];
@@ -4345,12 +6998,23 @@ export type AutoCaptureOutput = components['schemas']['AutoCaptureOutput'];
 export type AutoCaptureState = components['schemas']['AutoCaptureState'];
 export type BearerTokenAuth = components['schemas']['BearerTokenAuth'];
 export type BedrockProvider = components['schemas']['BedrockProvider'];
+export type CatalogAlias = components['schemas']['CatalogAlias'];
+export type CatalogModelAnswer = components['schemas']['CatalogModelAnswer'];
+export type CatalogModelOutput = components['schemas']['CatalogModelOutput'];
+export type CatalogModelPage = components['schemas']['CatalogModelPage'];
+export type CatalogVersionAnswer = components['schemas']['CatalogVersionAnswer'];
+export type CatalogVersionOutput = components['schemas']['CatalogVersionOutput'];
+export type CatalogVersionPage = components['schemas']['CatalogVersionPage'];
 export type ChangePermissions = components['schemas']['ChangePermissions'];
 export type CheckState = components['schemas']['CheckState'];
 export type CheckStep = components['schemas']['CheckStep'];
 export type ClientSecretInfo = components['schemas']['ClientSecretInfo'];
 export type ClientSecretList = components['schemas']['ClientSecretList'];
 export type CohereConfig = components['schemas']['CohereConfig'];
+export type CommentAnswer = components['schemas']['CommentAnswer'];
+export type CommentList = components['schemas']['CommentList'];
+export type CommentObject = components['schemas']['CommentObject'];
+export type CompleteUpload = components['schemas']['CompleteUpload'];
 export type ComplexValue = components['schemas']['ComplexValue'];
 export type ComputeConfig = components['schemas']['ComputeConfig'];
 export type ConfigChange = components['schemas']['ConfigChange'];
@@ -4359,14 +7023,24 @@ export type ConfigOutput = components['schemas']['ConfigOutput'];
 export type ConfigSummary = components['schemas']['ConfigSummary'];
 export type ConfigVersion = components['schemas']['ConfigVersion'];
 export type ConfigVersionList = components['schemas']['ConfigVersionList'];
+export type CreateAbortUploadUrl = components['schemas']['CreateAbortUploadUrl'];
+export type CreateCatalogModel = components['schemas']['CreateCatalogModel'];
+export type CreateCatalogVersion = components['schemas']['CreateCatalogVersion'];
 export type CreateClientSecret = components['schemas']['CreateClientSecret'];
+export type CreateComment = components['schemas']['CreateComment'];
 export type CreateEndpoint = components['schemas']['CreateEndpoint'];
 export type CreateModelCheck = components['schemas']['CreateModelCheck'];
+export type CreateModelVersion = components['schemas']['CreateModelVersion'];
 export type CreateOnBehalfToken = components['schemas']['CreateOnBehalfToken'];
+export type CreatePrompt = components['schemas']['CreatePrompt'];
+export type CreatePromptVersion = components['schemas']['CreatePromptVersion'];
 export type CreatePtEndpoint = components['schemas']['CreatePtEndpoint'];
+export type CreateRegisteredModel = components['schemas']['CreateRegisteredModel'];
 export type CreateScope = components['schemas']['CreateScope'];
 export type CreateSignInLink = components['schemas']['CreateSignInLink'];
 export type CreateToken = components['schemas']['CreateToken'];
+export type CreateTransitionRequest = components['schemas']['CreateTransitionRequest'];
+export type CreateUploadPartUrls = components['schemas']['CreateUploadPartUrls'];
 export type CreatedClientSecret = components['schemas']['CreatedClientSecret'];
 export type CreatedOnBehalfToken = components['schemas']['CreatedOnBehalfToken'];
 export type CreatedToken = components['schemas']['CreatedToken'];
@@ -4378,8 +7052,15 @@ export type DeleteScope = components['schemas']['DeleteScope'];
 export type DeleteSecret = components['schemas']['DeleteSecret'];
 export type DeleteToken = components['schemas']['DeleteToken'];
 export type DeploymentState = components['schemas']['DeploymentState'];
+export type DirectoryContents = components['schemas']['DirectoryContents'];
+export type DirectoryEntry = components['schemas']['DirectoryEntry'];
+export type DownloadUri = components['schemas']['DownloadUri'];
 export type EditToken = components['schemas']['EditToken'];
 export type EditedToken = components['schemas']['EditedToken'];
+export type EffectivePermissions = components['schemas']['EffectivePermissions'];
+export type EffectivePrivilege = components['schemas']['EffectivePrivilege'];
+export type EffectivePrivilegeAssignment = components['schemas']['EffectivePrivilegeAssignment'];
+export type EffectivePrivilegeAssignments = components['schemas']['EffectivePrivilegeAssignments'];
 export type EmailNotifications = components['schemas']['EmailNotifications'];
 export type Empty = components['schemas']['Empty'];
 export type EndpointDetail = components['schemas']['EndpointDetail'];
@@ -4397,29 +7078,39 @@ export type ExternalModelInput = components['schemas']['ExternalModelInput'];
 export type ExternalModelOutput = components['schemas']['ExternalModelOutput'];
 export type ExternalTask = components['schemas']['ExternalTask'];
 export type FallbackConfig = components['schemas']['FallbackConfig'];
+export type FilesApiForModels = components['schemas']['FilesApiForModels'];
 export type FoundationModelOutput = components['schemas']['FoundationModelOutput'];
 export type GatewayInferenceTable = components['schemas']['GatewayInferenceTable'];
 export type GatewayRateLimit = components['schemas']['GatewayRateLimit'];
 export type GivenName = components['schemas']['GivenName'];
+export type GivenTag = components['schemas']['GivenTag'];
 export type GivenValue = components['schemas']['GivenValue'];
 export type GoogleCloudVertexAiConfig = components['schemas']['GoogleCloudVertexAiConfig'];
 export type GroupFields = components['schemas']['GroupFields'];
 export type GuardrailParameters = components['schemas']['GuardrailParameters'];
 export type Guardrails = components['schemas']['Guardrails'];
 export type HttpValidationError = components['schemas']['HTTPValidationError'];
+export type Header = components['schemas']['Header'];
 export type HeldPermission = components['schemas']['HeldPermission'];
 export type HostMetadata = components['schemas']['HostMetadata'];
 export type InferenceTable = components['schemas']['InferenceTable'];
 export type InferenceTableList = components['schemas']['InferenceTableList'];
 export type InferenceTableRow = components['schemas']['InferenceTableRow'];
 export type InferenceTableRows = components['schemas']['InferenceTableRows'];
+export type LatestVersion = components['schemas']['LatestVersion'];
 export type LegacyLimitKey = components['schemas']['LegacyLimitKey'];
 export type LegacyServing = components['schemas']['LegacyServing'];
 export type LegacyState = components['schemas']['LegacyState'];
 export type LevelDescription = components['schemas']['LevelDescription'];
 export type LimitKey = components['schemas']['LimitKey'];
+export type LinkToModels = components['schemas']['LinkToModels'];
+export type LinkToRuns = components['schemas']['LinkToRuns'];
+export type LinkToTraces = components['schemas']['LinkToTraces'];
 export type LogFile = components['schemas']['LogFile'];
 export type LogFileList = components['schemas']['LogFileList'];
+export type LoggedModelCredential = components['schemas']['LoggedModelCredential'];
+export type LoggedModelCredentials = components['schemas']['LoggedModelCredentials'];
+export type LoggedModelCredentialsRequest = components['schemas']['LoggedModelCredentialsRequest'];
 export type Logs = components['schemas']['Logs'];
 export type ManagedToken = components['schemas']['ManagedToken'];
 export type ManagedTokenInfo = components['schemas']['ManagedTokenInfo'];
@@ -4428,14 +7119,21 @@ export type MetricsHistory = components['schemas']['MetricsHistory'];
 export type ModelCheck = components['schemas']['ModelCheck'];
 export type ModelEvent = components['schemas']['ModelEvent'];
 export type ModelEventList = components['schemas']['ModelEventList'];
+export type ModelLevel = components['schemas']['ModelLevel'];
 export type ModelOptimizationInfo = components['schemas']['ModelOptimizationInfo'];
+export type ModelTag = components['schemas']['ModelTag'];
 export type ModelVersionDatabricks = components['schemas']['ModelVersionDatabricks'];
+export type ModelVersionInfo = components['schemas']['ModelVersionInfo'];
+export type ModelVersionPage = components['schemas']['ModelVersionPage'];
 export type ModelVersionTag = components['schemas']['ModelVersionTag'];
+export type MultipartSession = components['schemas']['MultipartSession'];
+export type NewPromptVersion = components['schemas']['NewPromptVersion'];
 export type NewServicePrincipal = components['schemas']['NewServicePrincipal'];
 export type NewUser = components['schemas']['NewUser'];
 export type Notifications = components['schemas']['Notifications'];
 export type OAuthTokenAnswer = components['schemas']['OAuthTokenAnswer'];
 export type ObjectPermissions = components['schemas']['ObjectPermissions'];
+export type OfCatalogVersion = components['schemas']['OfCatalogVersion'];
 export type OfLogs = components['schemas']['OfLogs'];
 export type OfModel = components['schemas']['OfModel'];
 export type OfVersion = components['schemas']['OfVersion'];
@@ -4452,9 +7150,22 @@ export type PayloadTable = components['schemas']['PayloadTable'];
 export type PendingConfigOutput = components['schemas']['PendingConfigOutput'];
 export type PermissionLevel = components['schemas']['PermissionLevel'];
 export type PermissionLevels = components['schemas']['PermissionLevels'];
+export type Permissions = components['schemas']['Permissions'];
+export type PermissionsChange = components['schemas']['PermissionsChange'];
 export type PersonName = components['schemas']['PersonName'];
 export type PiiBehavior = components['schemas']['PiiBehavior'];
 export type PiiGuardrail = components['schemas']['PiiGuardrail'];
+export type Privilege = components['schemas']['Privilege'];
+export type PrivilegeAssignment = components['schemas']['PrivilegeAssignment'];
+export type Prompt = components['schemas']['Prompt'];
+export type PromptAlias = components['schemas']['PromptAlias'];
+export type PromptInput = components['schemas']['PromptInput'];
+export type PromptList = components['schemas']['PromptList'];
+export type PromptTag = components['schemas']['PromptTag'];
+export type PromptVersion = components['schemas']['PromptVersion'];
+export type PromptVersionInput = components['schemas']['PromptVersionInput'];
+export type PromptVersionLink = components['schemas']['PromptVersionLink'];
+export type PromptVersionList = components['schemas']['PromptVersionList'];
 export type Provider = components['schemas']['Provider'];
 export type PtConfig = components['schemas']['PtConfig'];
 export type PtServedModel = components['schemas']['PtServedModel'];
@@ -4465,6 +7176,15 @@ export type QueryInfo = components['schemas']['QueryInfo'];
 export type RateLimit = components['schemas']['RateLimit'];
 export type RateLimitList = components['schemas']['RateLimitList'];
 export type Readiness = components['schemas']['Readiness'];
+export type RegisteredFile = components['schemas']['RegisteredFile'];
+export type RegisteredFiles = components['schemas']['RegisteredFiles'];
+export type RegisteredModel = components['schemas']['RegisteredModel'];
+export type RegisteredModelAlias = components['schemas']['RegisteredModelAlias'];
+export type RegisteredModelAnswer = components['schemas']['RegisteredModelAnswer'];
+export type RegisteredModelDatabricks = components['schemas']['RegisteredModelDatabricks'];
+export type RegisteredModelInfo = components['schemas']['RegisteredModelInfo'];
+export type RegisteredModelList = components['schemas']['RegisteredModelList'];
+export type RegisteredModelPage = components['schemas']['RegisteredModelPage'];
 export type RenewalPeriod = components['schemas']['RenewalPeriod'];
 export type ReplicaList = components['schemas']['ReplicaList'];
 export type ReplicaOutput = components['schemas']['ReplicaOutput'];
@@ -4474,16 +7194,21 @@ export type RestartUpdate = components['schemas']['RestartUpdate'];
 export type RollbackConfig = components['schemas']['RollbackConfig'];
 export type Route = components['schemas']['Route'];
 export type RouteInput = components['schemas']['RouteInput'];
+export type RunCredentials = components['schemas']['RunCredentials'];
+export type RunCredentialsRequest = components['schemas']['RunCredentialsRequest'];
 export type ScimGroup = components['schemas']['ScimGroup'];
 export type ScimList = components['schemas']['ScimList'];
 export type ScimServicePrincipal = components['schemas']['ScimServicePrincipal'];
 export type ScimUser = components['schemas']['ScimUser'];
 export type ScopeBackendType = components['schemas']['ScopeBackendType'];
 export type ScopeList = components['schemas']['ScopeList'];
+export type SearchPromptVersions = components['schemas']['SearchPromptVersions'];
+export type SearchPrompts = components['schemas']['SearchPrompts'];
 export type SecretList = components['schemas']['SecretList'];
 export type SecretMetadata = components['schemas']['SecretMetadata'];
 export type SecretScopeOutput = components['schemas']['SecretScopeOutput'];
 export type SecretValue = components['schemas']['SecretValue'];
+export type SecurableType = components['schemas']['SecurableType'];
 export type ServedEntityInput = components['schemas']['ServedEntityInput'];
 export type ServedEntityOutput = components['schemas']['ServedEntityOutput'];
 export type ServedEntitySeries = components['schemas']['ServedEntitySeries'];
@@ -4496,31 +7221,57 @@ export type ServiceState = components['schemas']['ServiceState'];
 export type ServiceStatus = components['schemas']['ServiceStatus'];
 export type SessionInfo = components['schemas']['SessionInfo'];
 export type SessionState = components['schemas']['SessionState'];
+export type SetAlias = components['schemas']['SetAlias'];
+export type SetCatalogAlias = components['schemas']['SetCatalogAlias'];
+export type SetCatalogModelTag = components['schemas']['SetCatalogModelTag'];
+export type SetCatalogVersionTag = components['schemas']['SetCatalogVersionTag'];
+export type SetPromptAlias = components['schemas']['SetPromptAlias'];
 export type SignIn = components['schemas']['SignIn'];
 export type SignInLink = components['schemas']['SignInLink'];
+export type SignedDownloadUri = components['schemas']['SignedDownloadUri'];
+export type SignedUrl = components['schemas']['SignedUrl'];
 export type Stage = components['schemas']['Stage'];
+export type StartedUpload = components['schemas']['StartedUpload'];
 export type StepFigures = components['schemas']['StepFigures'];
 export type StepName = components['schemas']['StepName'];
 export type StepState = components['schemas']['StepState'];
 export type SupportedSize = components['schemas']['SupportedSize'];
 export type SupportedSizeList = components['schemas']['SupportedSizeList'];
 export type TableStatus = components['schemas']['TableStatus'];
-export type Tag = components['schemas']['Tag'];
-export type TagList = components['schemas']['TagList'];
+export type TagInput = components['schemas']['Tag-Input'];
 export type TagOutput = components['schemas']['TagOutput'];
+export type TagChanges = components['schemas']['TagChanges'];
+export type TagList = components['schemas']['TagList'];
 export type TelemetryConfig = components['schemas']['TelemetryConfig'];
 export type TelemetryFeature = components['schemas']['TelemetryFeature'];
 export type TelemetryInferenceTable = components['schemas']['TelemetryInferenceTable'];
 export type TelemetryTables = components['schemas']['TelemetryTables'];
 export type TokenInfo = components['schemas']['TokenInfo'];
 export type TokenList = components['schemas']['TokenList'];
+export type TraceCredentials = components['schemas']['TraceCredentials'];
 export type TrafficConfig = components['schemas']['TrafficConfig'];
 export type TrafficConfigInput = components['schemas']['TrafficConfigInput'];
+export type TransitionRequest = components['schemas']['TransitionRequest'];
+export type TransitionRequestAnswer = components['schemas']['TransitionRequestAnswer'];
+export type TransitionRequestList = components['schemas']['TransitionRequestList'];
 export type TransitionStage = components['schemas']['TransitionStage'];
 export type TransitionedVersion = components['schemas']['TransitionedVersion'];
+export type UnityCatalogSchema = components['schemas']['UnityCatalogSchema'];
+export type UpdateCatalogModel = components['schemas']['UpdateCatalogModel'];
+export type UpdateCatalogVersion = components['schemas']['UpdateCatalogVersion'];
+export type UpdateComment = components['schemas']['UpdateComment'];
 export type UpdateComputeConfig = components['schemas']['UpdateComputeConfig'];
 export type UpdateConfig = components['schemas']['UpdateConfig'];
+export type UpdateModelVersion = components['schemas']['UpdateModelVersion'];
+export type UpdatePermissions = components['schemas']['UpdatePermissions'];
+export type UpdatePrompt = components['schemas']['UpdatePrompt'];
+export type UpdatePromptVersion = components['schemas']['UpdatePromptVersion'];
 export type UpdatePtConfig = components['schemas']['UpdatePtConfig'];
+export type UpdateRegisteredModel = components['schemas']['UpdateRegisteredModel'];
+export type UpdateTags = components['schemas']['UpdateTags'];
+export type UploadPartUrl = components['schemas']['UploadPartUrl'];
+export type UploadPartUrls = components['schemas']['UploadPartUrls'];
+export type UploadedPart = components['schemas']['UploadedPart'];
 export type Usage = components['schemas']['Usage'];
 export type UsageBucket = components['schemas']['UsageBucket'];
 export type UsageGroup = components['schemas']['UsageGroup'];
@@ -4532,6 +7283,7 @@ export type ValidationError = components['schemas']['ValidationError'];
 export type VersionAlias = components['schemas']['VersionAlias'];
 export type VersionAliasList = components['schemas']['VersionAliasList'];
 export type VersionReplicaList = components['schemas']['VersionReplicaList'];
+export type VersionStatus = components['schemas']['VersionStatus'];
 export type VersionStatusAnswer = components['schemas']['VersionStatusAnswer'];
 export type VersionStatusList = components['schemas']['VersionStatusList'];
 export type WorkloadConfigSpec = components['schemas']['WorkloadConfigSpec'];
@@ -4751,6 +7503,619 @@ export interface operations {
             };
         };
     };
+    create_abort_upload_url_api_2_0_fs_create_abort_upload_url_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAbortUploadUrl"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AbortUploadUrl"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_download_url_api_2_0_fs_create_download_url_post: {
+        parameters: {
+            query: {
+                path: string;
+                expire_time?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedUrl"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_upload_part_urls_api_2_0_fs_create_upload_part_urls_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateUploadPartUrls"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadPartUrls"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_directory_api_2_0_fs_directories__path__get: {
+        parameters: {
+            query?: {
+                page_size?: number | null;
+                page_token?: string | null;
+            };
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DirectoryContents"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_directory_api_2_0_fs_directories__path__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_directory_api_2_0_fs_directories__path__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    download_file_api_2_0_fs_files__path__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upload_file_api_2_0_fs_files__path__put: {
+        parameters: {
+            query?: {
+                overwrite?: boolean | null;
+            };
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upload_in_parts_api_2_0_fs_files__path__post: {
+        parameters: {
+            query: {
+                action: "initiate-upload" | "complete-upload";
+                overwrite?: boolean | null;
+                upload_type?: "multipart" | null;
+                session_token?: string | null;
+            };
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CompleteUpload"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedUpload"] | components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_file_api_2_0_fs_files__path__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upload_part_api_2_0_fs_signed_parts__token__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    abort_upload_api_2_0_fs_signed_uploads__token__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    download_signed_file_api_2_0_fs_signed__token__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upload_signed_file_api_2_0_fs_signed__token__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    credentials_for_read_api_2_0_mlflow_artifacts_credentials_for_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunCredentialsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    credentials_for_write_api_2_0_mlflow_artifacts_credentials_for_write_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunCredentialsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_comment_api_2_0_mlflow_comments_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateComment"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_comment_api_2_0_mlflow_comments_delete_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    list_comments_api_2_0_mlflow_comments_list_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentList"];
+                };
+            };
+        };
+    };
+    update_comment_api_2_0_mlflow_comments_update_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateComment"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     transition_stage_api_2_0_mlflow_databricks_model_versions_transition_stage_post: {
         parameters: {
             query?: never;
@@ -4780,6 +8145,1699 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_registered_model_api_2_0_mlflow_databricks_registered_models_get_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelAnswer"];
+                };
+            };
+        };
+    };
+    credentials_for_download_api_2_0_mlflow_logged_models__model_id__artifacts_credentials_for_download_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoggedModelCredentialsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedModelCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    credentials_for_upload_api_2_0_mlflow_logged_models__model_id__artifacts_credentials_for_upload_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoggedModelCredentialsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedModelCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    registered_file_url_api_2_0_mlflow_model_versions_get_signed_download_uri_get: {
+        parameters: {
+            query: {
+                name: string;
+                version: string;
+                path?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedDownloadUri"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_registered_files_api_2_0_mlflow_model_versions_list_artifacts_get: {
+        parameters: {
+            query: {
+                name: string;
+                version: string;
+                path?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredFiles"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_registered_models_api_2_0_mlflow_registered_models_list_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelList"];
+                };
+            };
+        };
+    };
+    registry_webhooks_api_2_0_mlflow_registry_webhooks_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    registry_webhooks_api_2_0_mlflow_registry_webhooks_delete_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    registry_webhooks_api_2_0_mlflow_registry_webhooks_list_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    registry_webhooks_api_2_0_mlflow_registry_webhooks_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    registry_webhooks_api_2_0_mlflow_registry_webhooks_update_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    credentials_for_trace_download_api_2_0_mlflow_traces__request_id__credentials_for_data_download_get: {
+        parameters: {
+            query?: {
+                path?: string;
+            };
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    credentials_for_trace_upload_api_2_0_mlflow_traces__request_id__credentials_for_data_upload_get: {
+        parameters: {
+            query?: {
+                path?: string;
+            };
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceCredentials"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    approve_transition_request_api_2_0_mlflow_transition_requests_approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransitionStage"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_transition_request_api_2_0_mlflow_transition_requests_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateTransitionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransitionRequestAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_transition_request_api_2_0_mlflow_transition_requests_delete_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityAnswer"];
+                };
+            };
+        };
+    };
+    list_transition_requests_api_2_0_mlflow_transition_requests_list_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransitionRequestList"];
+                };
+            };
+        };
+    };
+    reject_transition_request_api_2_0_mlflow_transition_requests_reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateTransitionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCatalogVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_delete_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    delete_catalog_version_tag_api_2_0_mlflow_unity_catalog_model_versions_delete_tag_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    emit_catalog_version_lineage_api_2_0_mlflow_unity_catalog_model_versions_emit_lineage_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    finalize_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_finalize_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OfCatalogVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    generate_catalog_version_credentials_api_2_0_mlflow_unity_catalog_model_versions_generate_temporary_credentials_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    get_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_get_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionAnswer"];
+                };
+            };
+        };
+    };
+    get_catalog_version_download_uri_api_2_0_mlflow_unity_catalog_model_versions_get_download_uri_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DownloadUri"];
+                };
+            };
+        };
+    };
+    search_catalog_versions_api_2_0_mlflow_unity_catalog_model_versions_search_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionPage"];
+                };
+            };
+        };
+    };
+    set_catalog_version_tag_api_2_0_mlflow_unity_catalog_model_versions_set_tag_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCatalogVersionTag"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_catalog_version_api_2_0_mlflow_unity_catalog_model_versions_update_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateCatalogVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    link_prompt_versions_to_models_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_models_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToModels"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    link_prompt_versions_to_runs_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_runs_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToRuns"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    link_prompts_to_traces_api_2_0_mlflow_unity_catalog_prompt_versions_links_to_traces_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToTraces"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_prompt_api_2_0_mlflow_unity_catalog_prompts_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreatePrompt"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prompt"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_prompts_api_2_0_mlflow_unity_catalog_prompts_search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SearchPrompts"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptList"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_prompt_api_2_0_mlflow_unity_catalog_prompts__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prompt"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_prompt_api_2_0_mlflow_unity_catalog_prompts__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_prompt_api_2_0_mlflow_unity_catalog_prompts__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdatePrompt"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prompt"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    set_prompt_alias_api_2_0_mlflow_unity_catalog_prompts__name__aliases__alias__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetPromptAlias"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_prompt_alias_api_2_0_mlflow_unity_catalog_prompts__name__aliases__alias__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    set_prompt_tag_api_2_0_mlflow_unity_catalog_prompts__name__tags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptTag"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_prompt_tag_api_2_0_mlflow_unity_catalog_prompts__name__tags__key__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreatePromptVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_prompt_version_by_alias_api_2_0_mlflow_unity_catalog_prompts__name__versions_by_alias__alias__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_prompt_versions_api_2_0_mlflow_unity_catalog_prompts__name__versions_search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SearchPromptVersions"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersionList"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_prompt_version_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdatePromptVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    set_prompt_version_tag_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__tags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptTag"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_prompt_version_tag_api_2_0_mlflow_unity_catalog_prompts__name__versions__version__tags__key__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_catalog_version_by_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogVersionAnswer"];
+                };
+            };
+        };
+    };
+    set_catalog_model_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCatalogAlias"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_catalog_model_alias_api_2_0_mlflow_unity_catalog_registered_models_alias_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    create_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCatalogModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogModelAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_delete_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    delete_catalog_model_tag_api_2_0_mlflow_unity_catalog_registered_models_delete_tag_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+        };
+    };
+    get_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_get_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogModelAnswer"];
+                };
+            };
+        };
+    };
+    search_catalog_models_api_2_0_mlflow_unity_catalog_registered_models_search_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogModelPage"];
+                };
+            };
+        };
+    };
+    set_catalog_model_tag_api_2_0_mlflow_unity_catalog_registered_models_set_tag_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCatalogModelTag"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_catalog_model_api_2_0_mlflow_unity_catalog_registered_models_update_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateCatalogModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogModelAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    is_files_api_used_for_models_api_2_0_mlflow_unity_catalog_registered_models_is_databricks_sdk_models_artifact_repository_enabled_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilesApiForModels"];
                 };
             };
         };
@@ -7863,6 +12921,725 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_effective_grants_api_2_1_unity_catalog_effective_permissions__securable_type___full_name__get: {
+        parameters: {
+            query?: {
+                principal?: string | null;
+                max_results?: number | null;
+                page_token?: string | null;
+            };
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EffectivePermissions"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_effective_grants_api_2_1_unity_catalog_effective_privilege_assignments__securable_type___full_name__get: {
+        parameters: {
+            query?: {
+                principal?: string | null;
+                page_size?: number;
+                page_token?: string | null;
+            };
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EffectivePrivilegeAssignments"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_registered_models_api_2_1_unity_catalog_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelPage"];
+                };
+            };
+        };
+    };
+    create_registered_model_api_2_1_unity_catalog_models_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateRegisteredModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_model_version_api_2_1_unity_catalog_models_versions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateModelVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_registered_model_api_2_1_unity_catalog_models__full_name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_registered_model_api_2_1_unity_catalog_models__full_name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_registered_model_api_2_1_unity_catalog_models__full_name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateRegisteredModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_model_version_by_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    set_registered_model_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetAlias"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisteredModelAlias"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_registered_model_alias_api_2_1_unity_catalog_models__full_name__aliases__alias__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_model_versions_api_2_1_unity_catalog_models__full_name__versions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_model_version_api_2_1_unity_catalog_models__full_name__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_model_version_api_2_1_unity_catalog_models__full_name__versions__version__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_model_version_api_2_1_unity_catalog_models__full_name__versions__version__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateModelVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    finalize_model_version_api_2_1_unity_catalog_models__full_name__versions__version__finalize_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                full_name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelVersionInfo"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_grants_api_2_1_unity_catalog_permissions__securable_type___full_name__get: {
+        parameters: {
+            query?: {
+                principal?: string | null;
+                max_results?: number | null;
+                page_token?: string | null;
+            };
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Permissions"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_grants_api_2_1_unity_catalog_permissions__securable_type___full_name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdatePermissions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Permissions"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_grants_api_2_1_unity_catalog_privilege_assignments__securable_type___full_name__get: {
+        parameters: {
+            query?: {
+                principal?: string | null;
+                page_size?: number;
+                page_token?: string | null;
+            };
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Permissions"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_registered_model_tags_api_2_1_unity_catalog_securable_tags__securable_type___full_name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateTags"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_model_version_tags_api_2_1_unity_catalog_subentity_tags__securable_type___full_name___version__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                securable_type: string;
+                full_name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateTags"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    generate_model_version_credentials_api_2_1_unity_catalog_temporary_model_version_credentials_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
                 };
             };
         };

@@ -1,0 +1,1 @@
+"""The Files API over MLflow's artifact store, and signed addresses of files."""
