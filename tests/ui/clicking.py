@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
+
+LONGEST_POLL_MS = 5000
 
 
 def choose(page: Page, field: Locator, option: str) -> None:
@@ -35,3 +37,25 @@ def condition(page: Page) -> Locator:
 
 def expect_condition(page: Page, word: str, seconds: float = 120) -> None:
     expect(condition(page)).to_have_attribute("data-condition", word, timeout=seconds * 1000)
+
+
+def click_and_hold(page: Page, button: Locator, request: str, about: str) -> None:
+    """Click what sends a request to the path `request`; hold that for longer than the page waits between two looks,
+    in which it may ask for nothing that has `about` in its address; then let it go."""
+    held: list[Route] = []
+    asked: list[str] = []
+
+    def watch(one: Request) -> None:
+        if about in one.url:
+            asked.append(f"{one.method} {one.url}")
+
+    page.route(f"**{request}", lambda route: held.append(route))
+    with page.expect_request(f"**{request}"):
+        button.click()
+    page.on("request", watch)
+    page.wait_for_timeout(LONGEST_POLL_MS + 1000)
+    page.remove_listener("request", watch)
+    assert not asked, asked
+    assert len(held) == 1
+    held[0].continue_()
+    page.unroute(f"**{request}")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from clicking import add_model, expect_condition
+from clicking import add_model, click_and_hold, expect_condition
 from conftest import Open, picture
 from models import Registered, own_predictions
 from playwright.sync_api import expect
@@ -78,7 +78,8 @@ def test_from_the_form_to_its_deletion(
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Delete")).to_be_disabled()
     dialog.get_by_label("Type by-clicks to confirm").fill("by-clicks")
-    dialog.get_by_role("button", name="Delete").click()
+    path = "/api/2.0/serving-endpoints/by-clicks"
+    click_and_hold(page, dialog.get_by_role("button", name="Delete"), path, about=path)
     page.wait_for_url("**/ml/endpoints")
     expect(page.get_by_role("link", name="by-clicks", exact=True)).to_have_count(0)
     assert server.http.get("/api/2.0/serving-endpoints/by-clicks").status_code == 404

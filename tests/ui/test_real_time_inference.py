@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clicking import choose
+from clicking import choose, click_and_hold
 from conftest import Open, picture
 from models import Registered, Registry
 from playwright.sync_api import expect
@@ -27,9 +27,10 @@ def test_enable_score_move_and_disable(open_page: Open, server: Server) -> None:
 
     page.get_by_role("tab", name="Serving").click()
     page.get_by_role("button", name="Enable Serverless Real-Time Inference").click()
-    expect(page.get_by_role("tab", name="Version 1")).to_be_visible()
-    expect(page.get_by_text("Ready").first).to_be_visible(timeout=_LONG)
     page.get_by_role("tab", name="Version 1").click()
+    # The whole word: what a version says of itself before it is up has it too.
+    version = page.get_by_role("tabpanel", name="Version 1")
+    expect(version.get_by_text("Ready", exact=True)).to_be_visible(timeout=_LONG)
     page.get_by_role("button", name="Show example").click()
     page.get_by_role("button", name="Send request").click()
     expect(page.get_by_role("textbox", name="Response body")).to_contain_text("predictions", timeout=_LONG)
@@ -66,5 +67,6 @@ def test_enable_score_move_and_disable(open_page: Open, server: Server) -> None:
     expect(page.get_by_role("tab", name="Version 1")).to_have_count(0, timeout=_LONG)
 
     page.get_by_role("button", name="Disable serving").click()
-    page.get_by_role("dialog").get_by_role("button", name="Disable serving").click()
+    disable = page.get_by_role("dialog").get_by_role("button", name="Disable serving")
+    click_and_hold(page, disable, "/api/2.0/preview/mlflow/endpoints-v2/disable", about="endpoints")
     expect(page.get_by_role("button", name="Enable Serverless Real-Time Inference")).to_be_visible()

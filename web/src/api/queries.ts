@@ -38,11 +38,12 @@ export const useEndpoints = () =>
     refetchInterval: LIST_EVERY_MS,
   });
 
-/** One endpoint, looked at each second while something of it changes. */
-export const useEndpoint = (name: string) =>
+/** One endpoint, looked at each second while something of it changes; not at all where it is not `enabled`. */
+export const useEndpoint = (name: string, enabled = true) =>
   useQuery({
     queryKey: ["endpoint", name],
-    queryFn: () => unwrap(client.GET("/api/2.0/serving-endpoints/{name}", { params: { path: { name } } })),
+    queryFn: ({ signal }) => unwrap(client.GET("/api/2.0/serving-endpoints/{name}", { params: { path: { name } }, signal })),
+    enabled,
     refetchInterval: ({ state: { data, error } }) => {
       if (error instanceof ApiError && error.status < 500) return false; // gone, or not to be seen
       return data && isUpdating(data) ? UPDATING_EVERY_MS : SETTLED_EVERY_MS;
@@ -51,6 +52,11 @@ export const useEndpoint = (name: string) =>
 
 export function isUpdating(endpoint: Pick<EndpointDetail, "state">): boolean {
   return endpoint.state.config_update === "IN_PROGRESS";
+}
+
+/** Before a removal: what is being asked about what is to go is not waited for. Nothing mounted may ask anew meanwhile. */
+export async function stopAsking(...queryKeys: string[][]): Promise<void> {
+  await Promise.all(queryKeys.map((queryKey) => queryClient.cancelQueries({ queryKey })));
 }
 
 /** After a change: what is shown of this endpoint, and the list, is asked for anew. */

@@ -15,14 +15,20 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useNavigate } from "react-router";
 import { client, unwrap } from "../../api/client";
-import { queryClient, refreshEndpoint } from "../../api/queries";
+import { queryClient, refreshEndpoint, stopAsking } from "../../api/queries";
 import type { EndpointDetail } from "../../api/schema";
 import { ConfirmModal, notifyDone, notifyFailed } from "../../components/confirm";
 import { allowed, endpointPath } from "./endpointKind";
 import { ExportMetricsModal } from "./ExportMetricsModal";
 
+interface Props {
+  endpoint: EndpointDetail;
+  /** Told true before the endpoint is deleted, and false if that failed. */
+  onRemoving: (removing: boolean) => void;
+}
+
 /** What can be done with the endpoint as it is now; what the user may not do is not there. */
-export function EndpointActions({ endpoint }: { endpoint: EndpointDetail }) {
+export function EndpointActions({ endpoint, onRemoving }: Props) {
   const { t } = useTranslation(["endpoint", "common"]);
   const navigate = useNavigate();
   const [stopping, ask] = useDisclosure();
@@ -66,7 +72,14 @@ export function EndpointActions({ endpoint }: { endpoint: EndpointDetail }) {
   }
 
   async function remove() {
-    await unwrap(client.DELETE("/api/2.0/serving-endpoints/{name}", { params }));
+    onRemoving(true);
+    try {
+      await stopAsking(["endpoint", name]);
+      await unwrap(client.DELETE("/api/2.0/serving-endpoints/{name}", { params }));
+    } catch (error) {
+      onRemoving(false);
+      throw error;
+    }
     notifyDone(t("done.deleted", { name }));
     await navigate("/ml/endpoints");
     queryClient.removeQueries({ queryKey: ["endpoint", name] });

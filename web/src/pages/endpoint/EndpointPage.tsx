@@ -1,5 +1,5 @@
 import { Box, Tabs } from "@mantine/core";
-import { type ComponentType, lazy, type LazyExoticComponent, Suspense, useEffect, useRef } from "react";
+import { type ComponentType, lazy, type LazyExoticComponent, Suspense, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useNavigate, useParams } from "react-router";
 import { ApiError } from "../../api/client";
@@ -31,18 +31,13 @@ const TABS: Record<string, Tab> = {
 export default function EndpointPage() {
   const { t } = useTranslation(["endpoint", "common"]);
   const { name = "", tab = "overview" } = useParams();
-  const navigate = useNavigate();
-  const { data: endpoint, error, refetch } = useEndpoint(name);
+  // While it is being deleted nothing asks for it: the answer would be that it is gone.
+  const [removing, setRemoving] = useState(false);
+  const { data: endpoint, error, refetch } = useEndpoint(name, !removing);
   // Updates may be shorter than the time between two looks at a settled endpoint: its events say when to look.
-  const events = endpoint ? `/api/2.0/serving-endpoints/${encodeURIComponent(name)}/events/stream` : null;
+  const events = endpoint && !removing ? `/api/2.0/serving-endpoints/${encodeURIComponent(name)}/events/stream` : null;
   const look = () => void queryClient.invalidateQueries({ queryKey: ["endpoint", name], exact: true });
   useFollow(events, ["event"], look, { resumable: true });
-  const list = useRef<HTMLDivElement>(null);
-  const loaded = !!endpoint;
-  useEffect(() => {
-    // Where not all tabs have room, the one that is open is to be seen.
-    list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [tab, loaded]);
   const crumbs = [{ label: t("common:nav.serving"), to: "/ml/endpoints" }];
 
   // A server that is away for a moment does not take away what is shown; an endpoint that is gone does.
@@ -56,14 +51,29 @@ export default function EndpointPage() {
     );
   }
   if (!endpoint) return <PageSkeleton />;
+  return (
+    <>
+      <EndpointHeader endpoint={endpoint} crumbs={crumbs} onRemoving={setRemoving} />
+      {!removing && <EndpointTabs endpoint={endpoint} tab={tab} />}
+    </>
+  );
+}
+
+function EndpointTabs({ endpoint, tab }: { endpoint: EndpointDetail; tab: string }) {
+  const { t } = useTranslation(["endpoint", "common"]);
+  const navigate = useNavigate();
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // Where not all tabs have room, the one that is open is to be seen.
+    list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [tab]);
   const shown = tab in TABS ? tab : null;
   return (
     <>
-      <EndpointHeader endpoint={endpoint} crumbs={crumbs} />
       <EndpointNotices endpoint={endpoint} />
       <Tabs
         value={shown}
-        onChange={(to) => to && void navigate(endpointPath(name, to === "overview" ? undefined : to))}
+        onChange={(to) => to && void navigate(endpointPath(endpoint.name, to === "overview" ? undefined : to))}
         keepMounted={false}
         mt="sm"
       >

@@ -18,8 +18,8 @@ export function ReplicasSection({ endpoint }: { endpoint: EndpointDetail }) {
   const { name } = endpoint;
   const { data, error, refetch } = useQuery({
     queryKey: ["endpoint", name, "replicas"],
-    queryFn: async () =>
-      (await unwrap(client.GET("/api/2.0/serving-endpoints/{name}/replicas", { params: { path: { name } } }))).replicas,
+    queryFn: async ({ signal }) =>
+      (await unwrap(client.GET("/api/2.0/serving-endpoints/{name}/replicas", { params: { path: { name } }, signal }))).replicas,
     refetchInterval: EVERY_MS,
   });
   const columns: Column<ReplicaOutput>[] = [

@@ -26,11 +26,12 @@ export function useMetrics(name: string, range: Range) {
     queryKey: ["endpoint", name, "metrics", range.key],
     refetchInterval: METRICS_EVERY_MS,
     placeholderData: keepPreviousData,
-    queryFn: async (): Promise<Metrics> => {
+    queryFn: async ({ signal }): Promise<Metrics> => {
       const end = Date.now();
       const start = end - range.seconds * 1000;
       const call = client.GET("/api/2.0/serving-endpoints/{name}/metrics-history", {
         params: { path: { name }, query: { start_time: start, end_time: end, step_seconds: range.step } },
+        signal,
       });
       return { history: await unwrap(call), start, end };
     },

@@ -18,10 +18,13 @@ const VIEWS = ["versions", "events", "compute"] as const;
 
 /** A model's serving by stage, the older API: how to begin, and all there is once it has begun. */
 export function ServingTab({ name }: { name: string }) {
-  const served = useByStage(name);
+  // While it is being disabled nothing asks for it: the answer would be that it is gone.
+  const [disabling, setDisabling] = useState(false);
+  const served = useByStage(name, !disabling);
   if (served.isPending) return <PageSkeleton />;
   if (served.data === undefined) return <ErrorPanel error={served.error} retry={() => void served.refetch()} />;
-  return served.data ? <Enabled name={name} served={served.data} /> : <NotEnabled name={name} />;
+  if (!served.data) return <NotEnabled name={name} />;
+  return <Enabled name={name} served={served.data} disabling={disabling} setDisabling={setDisabling} />;
 }
 
 function NotEnabled({ name }: { name: string }) {
@@ -62,15 +65,31 @@ function NotEnabled({ name }: { name: string }) {
   );
 }
 
-function Enabled({ name, served }: { name: string; served: ByStage }) {
+interface EnabledProps {
+  name: string;
+  served: ByStage;
+  disabling: boolean;
+  setDisabling: (disabling: boolean) => void;
+}
+
+function Enabled({ name, served, disabling, setDisabling }: EnabledProps) {
   const { t } = useTranslation("models");
   const { status } = served;
   const [view, setView] = useUrlValue("view", VIEWS[0]);
   const [asking, { open, close }] = useDisclosure();
   // Who manages the model manages its endpoint, and nobody else does.
-  const endpoint = useEndpoint(status.endpoint_name);
+  const endpoint = useEndpoint(status.endpoint_name, !disabling);
   const manages = endpoint.data?.permission_level === "CAN_MANAGE";
   const current = VIEWS.find((one) => one === view) ?? VIEWS[0];
+  async function disable() {
+    setDisabling(true);
+    try {
+      await disableServing(status);
+      notifyDone(t("disable.done"));
+    } finally {
+      setDisabling(false);
+    }
+  }
   return (
     <>
       <Group justify="space-between" gap="sm" mb="md" align="flex-start">
@@ -101,31 +120,30 @@ function Enabled({ name, served }: { name: string; served: ByStage }) {
         close={close}
         title={t("disable.title", { name })}
         action={t("disable.action")}
-        run={async () => {
-          await disableServing(status);
-          notifyDone(t("disable.done"));
-        }}
+        run={disable}
       >
         {t("disable.text")}
       </ConfirmModal>
-      <Tabs value={current} onChange={(to) => to && setView(to)} variant="outline" keepMounted={false}>
-        <Tabs.List mb="md">
-          {VIEWS.map((one) => (
-            <Tabs.Tab key={one} value={one}>
-              {t(`view.${one}`)}
-            </Tabs.Tab>
-          ))}
-        </Tabs.List>
-        <Tabs.Panel value="versions">
-          <ServedVersions name={name} served={served} />
-        </Tabs.Panel>
-        <Tabs.Panel value="events">
-          <ModelEvents name={name} versions={served.versions.map((one) => one.endpoint_version_name)} pending={isPending(served)} />
-        </Tabs.Panel>
-        <Tabs.Panel value="compute">
-          <ComputeSettings name={name} served={served} />
-        </Tabs.Panel>
-      </Tabs>
+      {!disabling && (
+        <Tabs value={current} onChange={(to) => to && setView(to)} variant="outline" keepMounted={false}>
+          <Tabs.List mb="md">
+            {VIEWS.map((one) => (
+              <Tabs.Tab key={one} value={one}>
+                {t(`view.${one}`)}
+              </Tabs.Tab>
+            ))}
+          </Tabs.List>
+          <Tabs.Panel value="versions">
+            <ServedVersions name={name} served={served} />
+          </Tabs.Panel>
+          <Tabs.Panel value="events">
+            <ModelEvents name={name} versions={served.versions.map((one) => one.endpoint_version_name)} pending={isPending(served)} />
+          </Tabs.Panel>
+          <Tabs.Panel value="compute">
+            <ComputeSettings name={name} served={served} />
+          </Tabs.Panel>
+        </Tabs>
+      )}
     </>
   );
 }

@@ -17,6 +17,7 @@ import type {
   VersionStatusList,
   WorkloadConfigSpec,
 } from "../../api/schema";
+import { stopAsking } from "../../api/queries";
 import { exampleOf } from "../query/example";
 import { forgetServing, refreshModel } from "./registered";
 
@@ -35,19 +36,19 @@ export interface ByStage {
 }
 
 /** A GET whose parameters the description of the API leaves out, because they may also be in a body. */
-function get<T>(route: string, parameters: Record<string, string>): Promise<T> {
-  return requestJson<T>("GET", `${ROOT}/${route}?${new URLSearchParams(parameters)}`);
+function get<T>(route: string, parameters: Record<string, string>, signal: AbortSignal): Promise<T> {
+  return requestJson<T>("GET", `${ROOT}/${route}?${new URLSearchParams(parameters)}`, undefined, { signal });
 }
 
-async function byStage(name: string): Promise<ByStage | null> {
+async function byStage(name: string, signal: AbortSignal): Promise<ByStage | null> {
   // Of all models, because of one that is not enabled its own route answers with an error.
-  const { endpoint_statuses } = await get<EndpointStatusList>("list", {});
+  const { endpoint_statuses } = await get<EndpointStatusList>("list", {}, signal);
   const status = endpoint_statuses.find((one) => one.registered_model_name === name);
   if (!status) return null;
   const of = { registered_model_name: name };
   const [versions, aliases] = await Promise.all([
-    get<VersionStatusList>("list-versions", of),
-    get<VersionAliasList>("list-version-aliases", of),
+    get<VersionStatusList>("list-versions", of, signal),
+    get<VersionAliasList>("list-version-aliases", of, signal),
   ]);
   return {
     status,
@@ -63,18 +64,19 @@ export function isPending({ status, versions }: ByStage): boolean {
 
 const pollEvery = (pending: boolean) => (pending ? PENDING_EVERY_MS : SETTLED_EVERY_MS);
 
-/** Null when the model is not enabled. */
-export const useByStage = (name: string) =>
+/** Null when the model is not enabled. Not asked for where it is not `enabled`. */
+export const useByStage = (name: string, enabled: boolean) =>
   useQuery({
     queryKey: ["by-stage", name, "status"],
-    queryFn: () => byStage(name),
+    queryFn: ({ signal }) => byStage(name, signal),
+    enabled,
     refetchInterval: (query) => pollEvery(!!query.state.data && isPending(query.state.data)),
   });
 
 export const useWorkloadSizes = () =>
   useQuery({
     queryKey: ["workload-sizes"],
-    queryFn: async () => (await get<SupportedSizeList>("get-supported-workload-sizes", {})).workload_sizes,
+    queryFn: async ({ signal }) => (await get<SupportedSizeList>("get-supported-workload-sizes", {}, signal)).workload_sizes,
     staleTime: Infinity,
   });
 
@@ -82,13 +84,11 @@ export const useWorkloadSizes = () =>
 export const useModelEvents = (name: string, version: string, pending: boolean) =>
   useInfiniteQuery({
     queryKey: ["by-stage", name, "events", version],
-    queryFn: ({ pageParam }) =>
-      get<ModelEventList>("get-event-history", {
-        registered_model_name: name,
-        max_results: String(EVENTS_PAGE),
-        ...(version ? { endpoint_version_name: version } : {}),
-        ...(pageParam ? { page_token: pageParam } : {}),
-      }),
+    queryFn: ({ pageParam, signal }) => {
+      const of = { registered_model_name: name, ...(version ? { endpoint_version_name: version } : {}) };
+      const page = { max_results: String(EVENTS_PAGE), ...(pageParam ? { page_token: pageParam } : {}) };
+      return get<ModelEventList>("get-event-history", { ...of, ...page }, signal);
+    },
     initialPageParam: "",
     getNextPageParam: (last) => last.next_page_token ?? undefined,
     refetchInterval: pollEvery(pending),
@@ -97,15 +97,18 @@ export const useModelEvents = (name: string, version: string, pending: boolean) 
 export const useVersionReplicas = (name: string, version: string, pending: boolean) =>
   useQuery({
     queryKey: ["by-stage", name, "replicas", version],
-    queryFn: async () =>
-      (await get<VersionReplicaList>("get-version-replicas", { registered_model_name: name, endpoint_version_name: version })).replicas,
+    queryFn: async ({ signal }) => {
+      const of = { registered_model_name: name, endpoint_version_name: version };
+      return (await get<VersionReplicaList>("get-version-replicas", of, signal)).replicas;
+    },
     refetchInterval: pollEvery(pending),
   });
 
 export const useVersionMetrics = (name: string, version: string) =>
   useQuery({
     queryKey: ["by-stage", name, "metrics", version],
-    queryFn: () => get<MetricsHistory>("get-version-metrics", { registered_model_name: name, endpoint_version_name: version }),
+    queryFn: ({ signal }) =>
+      get<MetricsHistory>("get-version-metrics", { registered_model_name: name, endpoint_version_name: version }, signal),
     refetchInterval: SETTLED_EVERY_MS,
   });
 
@@ -115,12 +118,12 @@ export type LogKind = "build" | "service";
 export const useVersionLog = (name: string, version: string, kind: LogKind, replica: string, pending: boolean) =>
   useQuery({
     queryKey: ["by-stage", name, "log", version, kind, replica],
-    queryFn: async () => {
+    queryFn: async ({ signal }) => {
       const of = { registered_model_name: name, endpoint_version_name: version };
       const answer: Logs = await unwrap(
         kind === "build"
-          ? client.POST("/api/2.0/preview/mlflow/endpoints-v2/get-version-build-logs", { body: of })
-          : client.POST("/api/2.0/preview/mlflow/endpoints-v2/get-version-logs", { body: { ...of, replica_name: replica || null } }),
+          ? client.POST("/api/2.0/preview/mlflow/endpoints-v2/get-version-build-logs", { body: of, signal })
+          : client.POST("/api/2.0/preview/mlflow/endpoints-v2/get-version-logs", { body: { ...of, replica_name: replica || null }, signal }),
       );
       return answer.logs;
     },
@@ -144,6 +147,7 @@ export async function enableServing(name: string): Promise<void> {
 }
 
 export async function disableServing({ registered_model_name: name, endpoint_name: endpoint }: EndpointStatus): Promise<void> {
+  await stopAsking(["by-stage", name], ["endpoint", endpoint]);
   await unwrap(client.POST("/api/2.0/preview/mlflow/endpoints-v2/disable", { body: { registered_model_name: name } }));
   await forgetServing(name, endpoint);
 }
