@@ -10,7 +10,7 @@ from typing import Any
 from clicking import add_model, click_and_hold, expect_condition
 from conftest import Open, picture
 from models import Registered, own_predictions
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from server import Server
 
 
@@ -18,7 +18,7 @@ def test_from_the_form_to_its_deletion(
     open_page: Open, server: Server, registered: Callable[[str], Registered]
 ) -> None:
     iris, mixed = registered("iris"), registered("with_params")
-    page = open_page("/")
+    page = open_page("/", refusals=(503,))
     page.get_by_role("navigation").get_by_role("link", name="Serving").click()
     page.get_by_role("link", name="Create serving endpoint").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Create serving endpoint")
@@ -79,6 +79,18 @@ def test_from_the_form_to_its_deletion(
     expect(dialog.get_by_role("button", name="Delete")).to_be_disabled()
     dialog.get_by_label("Type by-clicks to confirm").fill("by-clicks")
     path = "/api/2.0/serving-endpoints/by-clicks"
+
+    def refuse_deletion(route: Route) -> None:
+        if route.request.method == "DELETE":
+            route.fulfill(status=503, json={"error_code": "TEMPORARILY_UNAVAILABLE", "message": "Not just now."})
+        else:
+            route.fallback()
+
+    page.route(f"**{path}", refuse_deletion)
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Not just now.")
+    expect(page.get_by_text("iris-1").first).to_be_visible()  # the page is as it was
+    page.unroute(f"**{path}")
     click_and_hold(page, dialog.get_by_role("button", name="Delete"), path, about=path)
     page.wait_for_url("**/ml/endpoints")
     expect(page.get_by_role("link", name="by-clicks", exact=True)).to_have_count(0)
