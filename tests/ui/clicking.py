@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
-LONGEST_POLL_MS = 5000
+_QUIET_MS = 6000  # endpoints, replicas and what serves a model by stage are asked for every 5 s or more often
 
 
 def choose(page: Page, field: Locator, option: str) -> None:
@@ -40,8 +40,10 @@ def expect_condition(page: Page, word: str, seconds: float = 120) -> None:
 
 
 def click_and_hold(page: Page, button: Locator, request: str, about: str) -> None:
-    """Click what sends a request to the path `request`; hold that for longer than the page waits between two looks,
-    in which it may ask for nothing that has `about` in its address; then let it go."""
+    """Click what sends a request to the path `request`, and hold that request for `_QUIET_MS`; then let it go.
+
+    Fails when the page asks meanwhile for anything that has `about` in its address.
+    """
     held: list[Route] = []
     asked: list[str] = []
 
@@ -53,7 +55,7 @@ def click_and_hold(page: Page, button: Locator, request: str, about: str) -> Non
     with page.expect_request(f"**{request}"):
         button.click()
     page.on("request", watch)
-    page.wait_for_timeout(LONGEST_POLL_MS + 1000)
+    page.wait_for_timeout(_QUIET_MS)
     page.remove_listener("request", watch)
     assert not asked, asked
     assert len(held) == 1

@@ -1,6 +1,7 @@
 // Serverless Real-Time Inference: the API before serving endpoints, which serves a registered model by its stages.
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { client, requestJson, unwrap } from "../../api/client";
+import { stopAsking } from "../../api/queries";
 import type {
   EndpointStatus,
   EndpointStatusList,
@@ -17,7 +18,6 @@ import type {
   VersionStatusList,
   WorkloadConfigSpec,
 } from "../../api/schema";
-import { stopAsking } from "../../api/queries";
 import { exampleOf } from "../query/example";
 import { forgetServing, refreshModel } from "./registered";
 
