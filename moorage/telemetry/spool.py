@@ -16,7 +16,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -157,17 +157,13 @@ def closed_segments(folder: Path, *, now: Callable[[], float] = time.time) -> li
         OSError: the folder cannot be read. None is there when there is no folder.
     """
     found: dict[str, list[Segment]] = {}
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return []
-    for entry in entries:
-        match = _NAME.fullmatch(entry.name)
+    for path, status in _listed(folder):
+        match = _NAME.fullmatch(path.name)
         if match is not None:
-            segment = Segment(Path(entry.path), match["writer"], int(match["number"]), entry.stat().st_size)
+            segment = Segment(path, match["writer"], int(match["number"]), status.st_size)
             found.setdefault(segment.writer, []).append(segment)
-        elif entry.name.endswith(_UNFINISHED) and now() - entry.stat().st_mtime > _FORGOTTEN_SECONDS:
-            Path(entry.path).unlink(missing_ok=True)
+        elif path.name.endswith(_UNFINISHED) and now() - status.st_mtime > _FORGOTTEN_SECONDS:
+            path.unlink(missing_ok=True)
     closed = []
     for segments in found.values():
         segments.sort(key=lambda one: one.number)
@@ -180,10 +176,7 @@ def closed_segments(folder: Path, *, now: Callable[[], float] = time.time) -> li
 
 def spool_bytes(folder: Path) -> int:
     """How long all segments are together, those that are still written included."""
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
-    except FileNotFoundError:
-        return 0
+    return sum(status.st_size for path, status in _listed(folder) if _NAME.fullmatch(path.name))
 
 
 def read_segment(path: Path) -> tuple[list[Record], int]:
@@ -215,6 +208,21 @@ def _cut(data: bytes, place: int, lengths: Sequence[int]) -> Iterable[bytes]:
     for length in lengths:
         yield data[place : place + length]
         place += length
+
+
+def _listed(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is in the folder. Others work there too: a file that was renamed or deleted after the list was made is
+    left out."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        try:
+            status = entry.stat()
+        except FileNotFoundError:
+            continue
+        yield Path(entry.path), status
 
 
 def _is_closed(path: Path) -> bool:

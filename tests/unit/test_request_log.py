@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,29 @@ def test_a_file_that_has_no_name_of_a_segment_yet_is_not_one_and_goes_in_time(tm
     assert unfinished.exists()
     assert closed_segments(tmp_path, now=lambda: unfinished.stat().st_mtime + 61) == []
     assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("name", ["a.7.new", "a.00000000000000000002.segment"])
+@pytest.mark.parametrize("end", [None, "a.00000000000000000009.segment"], ids=["deleted", "renamed"])
+def test_a_file_that_goes_while_the_folder_is_looked_at_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str | None
+) -> None:
+    scandir = os.scandir
+
+    def list_and_lose(folder: Path) -> Iterator[os.DirEntry[str]]:
+        entries = list(scandir(folder))
+        (tmp_path / name).unlink() if end is None else (tmp_path / name).rename(tmp_path / end)
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", list_and_lose)
+    for one in ("a.00000000000000000001.segment", "b.00000000000000000003.segment"):
+        (tmp_path / one).write_bytes(MAGIC)
+    (tmp_path / name).write_bytes(MAGIC)
+    assert [one.writer for one in closed_segments(tmp_path)] == ["a", "b"]
+    if end:
+        (tmp_path / end).unlink()
+    (tmp_path / name).write_bytes(MAGIC)
+    assert spool_bytes(tmp_path) == 2 * len(MAGIC)
 
 
 def test_a_record_that_does_not_fit_on_the_disk_leaves_those_before_and_after_it(
