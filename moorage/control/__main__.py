@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import secrets
-import threading
 import time
 
 import uvicorn
@@ -39,7 +38,7 @@ from moorage.datadir import DataDirectory
 from moorage.environments.builder import EnvironmentBuilder
 from moorage.identity.tokens import new_token, token_digest
 from moorage.registry.artifacts import ArtifactStore, LocalArtifacts
-from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads, load_mlflow
+from moorage.registry.client import MlflowRegistry, discard_unfinished_downloads
 from moorage.registry.mlflow_api import MlflowApi
 from moorage.registry.remote_artifacts import RemoteArtifacts
 from moorage.settings import Settings
@@ -56,14 +55,6 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _registry(settings: Settings, service_token: str) -> MlflowRegistry:
-    """The registry behind this server: its own MLflow through the gateway, or the one at `mlflow_uri`."""
-    if settings.mlflow_uri is not None:
-        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-        return MlflowRegistry(settings.mlflow_uri, lambda: token)
-    return MlflowRegistry(settings.local_url, lambda: service_token)
-
-
 def _mlflow_api(settings: Settings, data: DataDirectory) -> MlflowApi:
     if settings.mlflow_uri is not None:
         return MlflowApi.at(settings.mlflow_uri, authorization(os.environ))
@@ -76,9 +67,16 @@ def _artifacts(settings: Settings, data: DataDirectory, mlflow: MlflowApi) -> Ar
     return LocalArtifacts(data.mlflow / "artifacts")
 
 
-def _load_the_rest() -> None:
-    """Have what takes long to import before it is needed, and the collector leave alone what stays for good."""
-    load_mlflow()
+def _registry(settings: Settings, mlflow: MlflowApi, artifacts: ArtifactStore, service_token: str) -> MlflowRegistry:
+    """The registry behind this server. Where MLflow's client is needed, it goes through the gateway, or to the server
+    at `mlflow_uri`."""
+    if settings.mlflow_uri is not None:
+        return MlflowRegistry(mlflow, artifacts, settings.mlflow_uri, os.environ.get("MLFLOW_TRACKING_TOKEN"))
+    return MlflowRegistry(mlflow, artifacts, settings.local_url, service_token)
+
+
+def _settle_memory() -> None:
+    """Have the collector leave alone what stays for good."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -93,7 +91,9 @@ async def serve(settings: Settings) -> None:
     encryption = await asyncio.to_thread(open_encryption, data, sessions, os.environ)
     service_token = new_token()
     publisher = RoutingPublisher(data.snapshot)
-    registry = _registry(settings, service_token)
+    mlflow = _mlflow_api(settings, data)
+    artifacts = _artifacts(settings, data, mlflow)
+    registry = _registry(settings, mlflow, artifacts, service_token)
     compute = LocalCompute(settings, data)
     room = settings.replica_memory_bytes or DEFAULT_REPLICA_MEMORY_BYTES
     telemetry = Telemetry(sessions, publisher.routes, UsageSampler(is_alive), _now, replica_memory_bytes=room)
@@ -119,16 +119,14 @@ async def serve(settings: Settings) -> None:
     notifications.start()
     await asyncio.to_thread(discard_leftovers, data)
     checks = ModelChecks(context)
-    # The control plane reads models through the same port as everybody, as a principal of its own that ends with it.
+    # MLflow's client in the control plane reads through the same port as everybody, as a principal of its own that
+    # ends with the process.
     publisher.publish_token(
         token_digest(service_token),
         Principal(
             id=f"service-{secrets.token_hex(4)}", user_name="moorage-control-plane", reads_every_model=True
         ),
     )
-    threading.Thread(target=_load_the_rest, name="import-mlflow", daemon=True).start()
-    mlflow = _mlflow_api(settings, data)
-    artifacts = _artifacts(settings, data, mlflow)
     dependencies = ControlDependencies(
         settings, data, sessions, registry, reconciler, _now, telemetry, compute.observe, encryption,
         mlflow, artifacts,
@@ -145,6 +143,7 @@ async def serve(settings: Settings) -> None:
     foundation_models = FoundationModels(sessions, data.catalogue, reconciler.endpoint_changed, _now)
     cataloguing = asyncio.create_task(foundation_models.follow_for_ever())
     watching = asyncio.create_task(app.state.stage_watcher.watch_for_ever(settings.stage_poll_seconds))
+    _settle_memory()
     data.control_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
         app, uds=str(data.control_socket), lifespan="off", log_config=None, access_log=False, server_header=False,

@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
+import itertools
 import logging
-import os
 import shutil
 import tempfile
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import requests
 import yaml
 
-from moorage.api.errors import (
-    InternalError,
-    InvalidParameterValue,
-    ResourceDoesNotExist,
-    TemporarilyUnavailable,
-)
+from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
+from moorage.registry.artifacts import ArtifactStore
+from moorage.registry.mlflow_api import MlflowApi, MlflowRefusal
+from moorage.registry.model_folders import ModelFolder, model_folder
 from moorage.registry.tags import USER, is_pending, visible
 from moorage.separation import make_readable
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 _logger = logging.getLogger(__name__)
-
-_importing = threading.Lock()
 
 _READY = "READY"
 _PENDING = "PENDING_REGISTRATION"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_INVALID = "INVALID_PARAMETER_VALUE"
 _VERSIONS_AT_ONCE = 1000
 _MODELS_AT_ONCE = 20
 _MOST_FILES = 2000
 _MODEL_FILE = "MLmodel"
-# A request of a user waits for these, so MLflow's own minutes of patience are too much.
-_HTTP_LIMITS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.5",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,102 +138,81 @@ class ModelRegistry(Protocol):
         ...
 
 
-def load_mlflow() -> Any:
-    """The `mlflow` package with all that the registry needs of it; the first call takes seconds.
-
-    One thread at a time: its modules import one another, and two threads that begin at different ends of the
-    circle would wait for each other.
-    """
-    with _importing:
-        mlflow = importlib.import_module("mlflow")
-        for module in ("artifacts", "exceptions", "tracking", "store.artifact.artifact_repository_registry"):
-            importlib.import_module(f"mlflow.{module}")
-        return mlflow
-
-
 class MlflowRegistry:
-    """The registry behind an MLflow tracking URI. MLflow is imported by the first call: it takes seconds.
+    """MLflow's registry, of the embedded server or an external one.
 
-    MLflow reads its credential and time limits from the environment, so they are set in this process's.
-    Children of the control plane get an environment of their own, without them.
+    Args:
+        api: MLflow's own.
+        artifacts: where its server keeps files.
+        tracking_uri: what MLflow's client is given where files are elsewhere.
+        token: for that, too.
     """
 
-    def __init__(self, tracking_uri: str, token: Callable[[], str | None]) -> None:
+    def __init__(self, api: MlflowApi, artifacts: ArtifactStore, tracking_uri: str, token: str | None) -> None:
+        self._api = api
+        self._artifacts = artifacts
         self._tracking_uri = tracking_uri
         self._token = token
 
     def model_version(self, name: str, version: str) -> ModelVersion:
-        with self._failures_of(name, version):
-            return _version(self._client().get_model_version(name, version))
+        with _failures_of(name, version):
+            query = {"name": name, "version": version}
+            return _version(self._api.call("GET", "model-versions/get", query=query)["model_version"])
 
     def model_versions(self, name: str) -> list[ModelVersion]:
         if "'" in name and '"' in name:
             raise InvalidParameterValue(f"The model registry cannot be asked for a name with both quotes: {name}")
         quoted = f'"{name}"' if "'" in name else f"'{name}'"
-        found: list[ModelVersion] = []
-        token: str | None = None
-        with self._failures():
-            while True:
-                page = self._client().search_model_versions(f"name={quoted}", _VERSIONS_AT_ONCE, page_token=token)
-                found += map(_version, page)
-                token = page.token
-                if not token:
-                    return found
+        query = {"filter": f"name={quoted}", "max_results": _VERSIONS_AT_ONCE}
+        return [_version(one) for one in self._pages("model-versions", "model_versions", query)]
 
     def changed_since(self, timestamp: int) -> dict[str, int]:
+        query = {"max_results": _MODELS_AT_ONCE, "order_by": "last_updated_timestamp DESC"}
         changed: dict[str, int] = {}
+        for one in self._pages("registered-models", "registered_models", query):
+            when = int(one.get("last_updated_timestamp", 0))
+            if when < timestamp:
+                break
+            changed[str(one["name"])] = when
+        return changed
+
+    def _pages(self, kind: str, field: str, query: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """What a search finds, page by page."""
         token: str | None = None
-        newest_first = ["last_updated_timestamp DESC"]
-        with self._failures():
-            while True:
-                page = self._client().search_registered_models(None, _MODELS_AT_ONCE, newest_first, token)
-                for one in page:
-                    if one.last_updated_timestamp < timestamp:
-                        return changed
-                    changed[one.name] = one.last_updated_timestamp
-                token = page.token
-                if not token:
-                    return changed
+        while True:
+            with _failures():
+                page = self._api.call("GET", f"{kind}/search", query={**query, "page_token": token})
+            yield from page.get(field, ())
+            token = page.get("next_page_token")
+            if not token:
+                return
 
     def files(self, name: str, version: str) -> ModelFiles:
-        with self._failures_of(name, version), tempfile.TemporaryDirectory() as folder:
-            uri = self._client().get_model_version_download_uri(name, version)
-            registry = load_mlflow().store.artifact.artifact_repository_registry
-            repository = registry.get_artifact_repository(uri)
-            paths: list[str] = []
-            folders: list[str | None] = [None]
-            while folders and len(paths) < _MOST_FILES:
-                for one in repository.list_artifacts(folders.pop()):
-                    if one.is_dir:
-                        folders.append(one.path)
-                    else:
-                        paths.append(one.path)
+        folder = self._folder(name, version)
+        with _file_failures_of(name, version):
+            paths = tuple(itertools.islice(folder.paths(), _MOST_FILES))
             if _MODEL_FILE not in paths:
-                raise InvalidParameterValue(
-                    f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
-                    "register the folder that an MLflow flavor's log_model wrote"
-                )
-            text = Path(repository.download_artifacts(_MODEL_FILE, folder)).read_text("utf-8", "replace")
+                raise _no_model(name, version)
+            text = folder.read(_MODEL_FILE).decode("utf-8", "replace")
         try:
             document = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InvalidParameterValue(f"The {_MODEL_FILE} of version {version} of '{name}' is damaged") from error
-        return ModelFiles(document if isinstance(document, dict) else {}, tuple(paths))
+        return ModelFiles(document if isinstance(document, dict) else {}, paths)
 
     def transition_stage(self, name: str, version: str, stage: str, archive_existing: bool) -> ModelVersion:
-        with self._failures_of(name, version), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # stages are an older way of MLflow's
-            client = self._client()
-            return _version(client.transition_model_version_stage(name, version, stage, archive_existing))
+        document = {"name": name, "version": version, "stage": stage, "archive_existing_versions": archive_existing}
+        with _failures_of(name, version):
+            answer = self._api.call("POST", "model-versions/transition-stage", document)
+            return _version(answer["model_version"])
 
     def has_model(self, name: str) -> bool:
-        mlflow = load_mlflow()
-        with self._failures():
+        with _failures():
             try:
-                self._client().get_registered_model(name)
-            except mlflow.exceptions.MlflowException as error:
+                self._api.call("GET", "registered-models/get", query={"name": name})
+            except MlflowRefusal as refusal:
                 # A name that the registry refuses belongs to no model.
-                if str(error.error_code) in (*_MISSING, "INVALID_PARAMETER_VALUE"):
+                if refusal.error_code in (*_MISSING, _INVALID):
                     return False
                 raise
         return True
@@ -261,98 +223,91 @@ class MlflowRegistry:
         destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(destination), dir=destination.parent))
         try:
-            model = self._fetch(name, version, unfinished)
+            folder = self._folder(name, version)
+            (unfinished / "model").mkdir()
+            with _file_failures_of(name, version):
+                model = folder.copy(unfinished / "model")
             if not (model / _MODEL_FILE).is_file():
-                raise InvalidParameterValue(
-                    f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
-                    "register the folder that an MLflow flavor's log_model wrote"
-                )
+                raise _no_model(name, version)
             make_readable(model)
             _move_into_place(model, destination)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return destination
 
-    def _fetch(self, name: str, version: str, folder: Path) -> Path:
-        with self._failures_of(name, version):
-            uri = self._client().get_model_version_download_uri(name, version)
-            return Path(
-                load_mlflow().artifacts.download_artifacts(
-                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self._tracking_uri
-                )
-            )
+    def _folder(self, name: str, version: str) -> ModelFolder:
+        with _failures_of(name, version):
+            query = {"name": name, "version": version}
+            answer = self._api.call("GET", "model-versions/get-download-uri", query=query)
+        return model_folder(answer.get("artifact_uri", ""), self._artifacts, self._tracking_uri, self._token)
 
-    def _client(self) -> MlflowClient:
-        for variable, value in _HTTP_LIMITS.items():
-            os.environ.setdefault(variable, value)
-        token = self._token()
-        if token is None:
-            os.environ.pop("MLFLOW_TRACKING_TOKEN", None)
-        else:
-            os.environ["MLFLOW_TRACKING_TOKEN"] = token
 
-        mlflow = load_mlflow()
-        # Sources such as `models:/m-...` are resolved by MLflow through the process-wide URI.
-        mlflow.set_tracking_uri(self._tracking_uri)
-        client: MlflowClient = mlflow.MlflowClient(
-            tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri
-        )
-        return client
-
-    @contextmanager
-    def _failures_of(self, name: str, version: str) -> Iterator[None]:
-        """Turn MLflow's failures, those about this version too, into ours."""
-        mlflow = load_mlflow()
-        with self._failures():
-            try:
-                yield
-            except mlflow.exceptions.MlflowException as error:
-                code = str(error.error_code)
-                if code in _MISSING:
-                    raise ResourceDoesNotExist(
-                        f"Version {version} of registered model '{name}' does not exist in the model registry"
-                    ) from error
-                if code == "INVALID_PARAMETER_VALUE":
-                    raise InvalidParameterValue(
-                        f"The model registry refused version {version} of model '{name}': {error.message}"
-                    ) from error
-                raise
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Turn MLflow's failures into ours."""
-        mlflow = load_mlflow()
+@contextmanager
+def _failures_of(name: str, version: str) -> Iterator[None]:
+    """Turn MLflow's refusals of this version, and of all else, into ours."""
+    with _failures():
         try:
             yield
-        except mlflow.exceptions.MlflowException as error:
-            if str(error.error_code) in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
-                _logger.exception("MLflow at %s refused the server's own credential", self._tracking_uri)
-                raise InternalError("The model registry refused the server's credential") from error
-            _logger.warning("MLflow at %s failed: %s", self._tracking_uri, error)
-            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
-        except (requests.RequestException, ConnectionError, TimeoutError) as error:
-            _logger.warning("MLflow at %s cannot be reached: %s", self._tracking_uri, error)
-            raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from error
+        except MlflowRefusal as refusal:
+            if refusal.error_code in _MISSING:
+                raise ResourceDoesNotExist(
+                    f"Version {version} of registered model '{name}' does not exist in the model registry"
+                ) from refusal
+            if refusal.error_code == _INVALID:
+                raise InvalidParameterValue(
+                    f"The model registry refused version {version} of model '{name}': {refusal.message}"
+                ) from refusal
+            raise
 
 
-def _version(found: Any) -> ModelVersion:
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what MLflow refuses for no fault of the caller's into something that is worth another try."""
+    try:
+        yield
+    except MlflowRefusal as refusal:
+        _logger.warning("MLflow failed with %s: %s", refusal.error_code, refusal.message)
+        raise TemporarilyUnavailable("The model registry does not answer", retry_after_seconds=5) from refusal
+
+
+@contextmanager
+def _file_failures_of(name: str, version: str) -> Iterator[None]:
+    with _failures():
+        try:
+            yield
+        except (ResourceDoesNotExist, MlflowRefusal) as error:
+            if error.status != ResourceDoesNotExist.status:
+                raise
+            raise ResourceDoesNotExist(
+                f"The files of version {version} of registered model '{name}' are gone: {error.message}"
+            ) from error
+
+
+def _no_model(name: str, version: str) -> InvalidParameterValue:
+    return InvalidParameterValue(
+        f"Version {version} of registered model '{name}' holds no {_MODEL_FILE} file; "
+        "register the folder that an MLflow flavor's log_model wrote"
+    )
+
+
+def _version(found: Mapping[str, Any]) -> ModelVersion:
     """MLflow's object as ours. To MLflow a version that still waits for its files is ready."""
-    tags = dict(found.tags or {})
+    tags = {str(tag["key"]): str(tag.get("value", "")) for tag in found.get("tags", ())}
     return ModelVersion(
-        name=str(found.name),
-        version=str(found.version),
-        status=_PENDING if is_pending(tags) else str(found.status),
-        status_message=str(found.status_message or ""),
-        source=str(found.source or ""),
-        run_id=found.run_id or None,
-        stage=str(found.current_stage or ""),
-        run_link=str(found.run_link or ""),
-        description=str(found.description or ""),
-        user_id=str(found.user_id or tags.get(USER, "")),
-        creation_timestamp=int(found.creation_timestamp or 0),
-        last_updated_timestamp=int(found.last_updated_timestamp or 0),
+        name=str(found["name"]),
+        version=str(found["version"]),
+        status=_PENDING if is_pending(tags) else str(found.get("status", _READY)),
+        status_message=str(found.get("status_message", "")),
+        source=str(found.get("source", "")),
+        run_id=found.get("run_id") or None,
+        stage=str(found.get("current_stage", "")),
+        run_link=str(found.get("run_link", "")),
+        description=str(found.get("description", "")),
+        user_id=str(found.get("user_id") or tags.get(USER, "")),
+        creation_timestamp=int(found.get("creation_timestamp", 0)),
+        last_updated_timestamp=int(found.get("last_updated_timestamp", 0)),
         tags=visible(tags),
-        aliases=tuple(found.aliases or ()),
+        aliases=tuple(found.get("aliases", ())),
     )
 
 

@@ -5,18 +5,33 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import secrets
 import socket
+import subprocess
+import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from mlflow_in_process import mlflow_api, mlflow_folder
 
-from moorage.api.errors import InternalError, InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
-from moorage.registry.client import MlflowRegistry, ModelVersion, discard_unfinished_downloads, load_mlflow
+from moorage.api.errors import (
+    ApiError,
+    InternalError,
+    InvalidParameterValue,
+    ResourceDoesNotExist,
+    TemporarilyUnavailable,
+)
+from moorage.registry.artifacts import CHUNK_BYTES, ArtifactStore, LocalArtifacts, OpenArtifact
+from moorage.registry.client import MlflowRegistry, ModelVersion, discard_unfinished_downloads
+from moorage.registry.mlflow_api import MlflowApi
+from moorage.registry.remote_artifacts import RemoteArtifacts
 
 TOKEN = "dapi-service"
 
@@ -26,12 +41,12 @@ Query = dict[str, list[str]]
 
 @dataclass
 class StubMlflow:
-    """Answers look-ups of versions, for the right token only. `folders` are what the versions' files are.
+    """Answers look-ups of versions, for the right token only. `folders` are the URIs or paths of the versions' files.
 
     `listed` are what searches find, `page` at a time; `asked` the queries of searches and the bodies of changes.
     """
 
-    folders: dict[tuple[str, str], Path] = field(default_factory=dict)
+    folders: dict[tuple[str, str], str | Path] = field(default_factory=dict)
     status: str = "READY"
     broken: bool = False
     uri: str = ""
@@ -111,17 +126,36 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubMlflow]:
     server.server_close()
 
 
+def fill(folder: Path) -> dict[str, bytes]:
+    """Make that folder a model's; what is in it. One file is longer than the pieces that files are copied in."""
+    whole = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n", "data/a/b/w.bin": os.urandom(CHUNK_BYTES + 7)}
+    for path, data in whole.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    (folder / "empty").mkdir()
+    return whole
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "logged" / "model"
-    (folder / "code").mkdir(parents=True)
-    (folder / "MLmodel").write_text("flavors: {}\n")
-    (folder / "code" / "x.py").write_text("X = 1\n")
-    return folder
+    fill(tmp_path / "logged" / "model")
+    return tmp_path / "logged" / "model"
 
 
-def registry(mlflow: StubMlflow) -> MlflowRegistry:
-    return MlflowRegistry(mlflow.uri, lambda: TOKEN)
+@pytest.fixture
+def store(tmp_path: Path) -> LocalArtifacts:
+    (tmp_path / "store").mkdir()
+    return LocalArtifacts(tmp_path / "store")
+
+
+def registry(mlflow: StubMlflow, store: ArtifactStore | None = None, token: str = TOKEN) -> MlflowRegistry:
+    api = MlflowApi.at(mlflow.uri, {"authorization": f"Bearer {token}"})
+    return MlflowRegistry(api, store or LocalArtifacts(Path("/nonexistent")), mlflow.uri, token)
 
 
 @pytest.mark.parametrize("name", ["ads1", "prod.ml.fraud", "my model"])
@@ -130,8 +164,6 @@ def test_a_version_is_found_by_either_kind_of_name(mlflow: StubMlflow, model: Pa
     found = registry(mlflow).model_version(name, "3")
     assert found == ModelVersion(name, "3", status="READY", source="s", run_id="r")
     found.require_ready()
-    assert os.environ["MLFLOW_TRACKING_TOKEN"] == TOKEN
-    assert float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 30
 
 
 def test_a_version_that_is_not_ready_is_refused_with_its_status(mlflow: StubMlflow, model: Path) -> None:
@@ -157,24 +189,141 @@ def test_a_registry_that_does_not_work_can_be_tried_again(mlflow: StubMlflow) ->
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(TemporarilyUnavailable):
-            MlflowRegistry(address, lambda: None).model_version("ads1", "1")
-    assert "MLFLOW_TRACKING_TOKEN" not in os.environ
+            registry(StubMlflow(uri=address)).model_version("ads1", "1")
 
 
 def test_a_refused_credential_is_the_servers_own_fault(mlflow: StubMlflow) -> None:
     with pytest.raises(InternalError) as caught:
-        MlflowRegistry(mlflow.uri, lambda: "stale").model_version("ads1", "1")
+        registry(mlflow, token="stale").model_version("ads1", "1")
     assert "stale" not in caught.value.message
 
 
-def test_a_download_is_complete_and_leaves_nothing_else(mlflow: StubMlflow, model: Path, tmp_path: Path) -> None:
+def test_a_download_is_complete_and_leaves_nothing_else(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path
+) -> None:
+    whole = fill(store.root / "7" / "models" / "m-1" / "artifacts")
+    mlflow.folders["prod.ml.fraud", "3"] = "mlflow-artifacts:/7/models/m-1/artifacts"
+    destination = tmp_path / "models" / "fraud-3"
+    assert registry(mlflow, store).download("prod.ml.fraud", "3", destination) == destination
+    assert content(destination) == whole
+    assert (destination / "empty").is_dir()
+    assert [path.name for path in destination.parent.iterdir()] == ["fraud-3"]
+    assert content(store.root / "7" / "models" / "m-1" / "artifacts") == whole
+
+
+def test_a_download_from_elsewhere_is_mlflows(mlflow: StubMlflow, model: Path, tmp_path: Path) -> None:
     mlflow.folders["prod.ml.fraud", "3"] = model
     destination = tmp_path / "models" / "fraud-3"
     assert registry(mlflow).download("prod.ml.fraud", "3", destination) == destination
-    assert (destination / "MLmodel").read_text() == "flavors: {}\n"
-    assert (destination / "code" / "x.py").is_file()
+    assert content(destination) == content(model)
     assert [path.name for path in destination.parent.iterdir()] == ["fraud-3"]
-    assert (model / "MLmodel").is_file()
+    assert os.environ["MLFLOW_TRACKING_TOKEN"] == TOKEN
+    assert float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 30
+
+
+def test_mlflow_is_imported_for_files_elsewhere_alone(mlflow: StubMlflow, store: LocalArtifacts) -> None:
+    """It takes seconds, and as much memory again as the rest of the control plane."""
+    fill(store.root / "m")
+    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
+    code = (
+        "import sys\nfrom pathlib import Path\nimport moorage.control.__main__\n"
+        "from moorage.registry.artifacts import LocalArtifacts\nfrom moorage.registry.client import MlflowRegistry\n"
+        "from moorage.registry.mlflow_api import MlflowApi\n_, uri, token, root = sys.argv\n"
+        "api = MlflowApi.at(uri, {'authorization': f'Bearer {token}'})\n"
+        "registry = MlflowRegistry(api, LocalArtifacts(Path(root)), uri, token)\n"
+        "registry.model_version('ads1', '1'), registry.files('ads1', '1')\n"
+        "registry.download('ads1', '1', Path(root) / 'copy')\n"
+        "print(sorted({'mlflow', 'pandas', 'numpy'} & sys.modules.keys()))\n"
+    )
+    command = [sys.executable, "-c", code, mlflow.uri, TOKEN, str(store.root)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("uri", ["mlflow-artifacts:/7/models/m-1/artifacts", "/nonexistent/model"])
+def test_files_that_are_gone_are_said_to_be(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, uri: str
+) -> None:
+    mlflow.folders["ads1", "1"] = uri
+    for ask in (
+        lambda asked: asked.download("ads1", "1", tmp_path / "models" / "x"),
+        lambda asked: asked.files("ads1", "1"),
+    ):
+        with pytest.raises(ResourceDoesNotExist, match="files of version 1 of registered model 'ads1' are gone"):
+            ask(registry(mlflow, store))
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_file_that_goes_or_shrinks_while_it_is_copied(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store.root / "m")
+    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
+    whole, opened = store.open, LocalArtifacts.open
+
+    def lose(self: LocalArtifacts, path: str) -> OpenArtifact | None:
+        return None if path == "m/code/x.py" else opened(self, path)
+
+    def shorten(self: LocalArtifacts, path: str) -> OpenArtifact | None:
+        file = whole(path)
+        if path == "m/code/x.py":
+            os.truncate(store.root / path, 1)
+        return file
+
+    for broken, failure in ((lose, ResourceDoesNotExist), (shorten, TemporarilyUnavailable)):
+        monkeypatch.setattr(LocalArtifacts, "open", broken)
+        with pytest.raises(failure):
+            registry(mlflow, store).download("ads1", "1", tmp_path / "models" / "x")
+        assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "failure"),
+    [(404, "RESOURCE_DOES_NOT_EXIST", ResourceDoesNotExist), (500, "INTERNAL_ERROR", TemporarilyUnavailable)],
+)
+def test_an_external_store_that_refuses(
+    mlflow: StubMlflow, tmp_path: Path, status: int, code: str, failure: type[ApiError]
+) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={"error_code": code, "message": "not so"})
+
+    http = httpx.Client(base_url="http://store", transport=httpx.MockTransport(refuse))
+    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
+    asked = registry(mlflow, RemoteArtifacts(http, tmp_path))
+    with pytest.raises(failure):
+        asked.download("ads1", "1", tmp_path / "models" / "x")
+    with pytest.raises(failure):
+        asked.files("ads1", "1")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_folder_outside_the_store_is_refused(mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path) -> None:
+    fill(tmp_path / "secret")
+    fill(store.root / "m")
+    (store.root / "link").symlink_to(tmp_path / "secret")
+    (store.root / "m" / "more").symlink_to(tmp_path / "secret")
+    for number, path in enumerate(("../secret", "m/../../secret", "link", "m")):
+        mlflow.folders["ads1", str(number)] = f"mlflow-artifacts:/{path}"
+        with pytest.raises(InvalidParameterValue):
+            registry(mlflow, store).download("ads1", str(number), tmp_path / "models" / "x")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_files_are_listed_and_the_document_is_read(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, elsewhere: bool
+) -> None:
+    folder = tmp_path / "logged" if elsewhere else store.root / "m"
+    mlflow.folders["ads1", "1"] = folder if elsewhere else "mlflow-artifacts:/m"
+    whole = fill(folder)
+    found = registry(mlflow, store).files("ads1", "1")
+    assert set(found.paths) == set(whole)
+    assert found.document == {"flavors": {}}
+    (folder / "MLmodel").write_text("{")
+    with pytest.raises(InvalidParameterValue, match="MLmodel of version 1 of 'ads1' is damaged"):
+        registry(mlflow, store).files("ads1", "1")
+    (folder / "MLmodel").unlink()
+    with pytest.raises(InvalidParameterValue, match="holds no MLmodel file"):
+        registry(mlflow, store).files("ads1", "1")
 
 
 def test_what_is_there_is_not_downloaded_again(mlflow: StubMlflow, tmp_path: Path) -> None:
@@ -183,28 +332,27 @@ def test_what_is_there_is_not_downloaded_again(mlflow: StubMlflow, tmp_path: Pat
     assert registry(mlflow).download("nosuch", "1", destination) == destination
 
 
-def test_two_downloads_at_once_both_succeed(mlflow: StubMlflow, model: Path, tmp_path: Path) -> None:
-    mlflow.folders["ads1", "1"] = model
+def test_downloads_at_once_all_succeed(mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path) -> None:
+    whole = fill(store.root / "m")
+    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
     destination = tmp_path / "models" / "x"
-    results: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(registry(mlflow).download("ads1", "1", destination)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [destination] * 4
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(registry(mlflow, store).download, "ads1", "1", destination) for _ in range(4)]
+    assert [task.result() for task in tasks] == [destination] * 4
     assert [path.name for path in destination.parent.iterdir()] == ["x"]
+    assert content(destination) == whole
 
 
-def test_a_folder_that_is_no_model_is_refused(mlflow: StubMlflow, tmp_path: Path) -> None:
-    (plain := tmp_path / "plain").mkdir()
-    (plain / "readme.txt").write_text("x")
-    mlflow.folders["ads1", "1"] = plain
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_folder_that_is_no_model_is_refused(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, elsewhere: bool
+) -> None:
+    folder = tmp_path / "plain" if elsewhere else store.root / "plain"
+    folder.mkdir()
+    (folder / "readme.txt").write_text("x")
+    mlflow.folders["ads1", "1"] = folder if elsewhere else "mlflow-artifacts:/plain"
     with pytest.raises(InvalidParameterValue, match="holds no MLmodel file"):
-        registry(mlflow).download("ads1", "1", tmp_path / "models" / "x")
+        registry(mlflow, store).download("ads1", "1", tmp_path / "models" / "x")
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -309,28 +457,38 @@ def test_a_registry_that_is_silent_says_nothing_of_stages(mlflow: StubMlflow) ->
         registry(mlflow).changed_since(0)
 
 
-def test_mlflow_itself_finds_and_moves_what_it_is_asked_for(tmp_path: Path) -> None:
+def test_mlflow_itself_finds_and_moves_what_it_is_asked_for() -> None:
     """Its own store, with names that its filters and patterns might read otherwise."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    asked = MlflowRegistry(uri, lambda: None)
-    client = load_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    api, artifacts = mlflow_api(), LocalArtifacts(mlflow_folder() / "artifacts")
+    asked = MlflowRegistry(api, artifacts, "", None)
+    experiment = api.call("POST", "experiments/create", {"name": secrets.token_hex(4)})["experiment_id"]
+    run = api.call("POST", "runs/create", {"experiment_id": experiment})["run"]["info"]
+
+    def create_version(name: str) -> None:
+        version = {"name": name, "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+        api.call("POST", "model-versions/create", version)
+
+    mark = secrets.token_hex(4)
     names = ["a_b", "axb", "50%", "it's", 'say "x"', "name='x'", "x AND y", "a\\b", "prod.ml.fraud", "größe"]
+    first, second, *_ = names = [f"{name}{mark}" for name in names]
     for name in names:
-        client.create_registered_model(name)
-        client.create_model_version(name, str(tmp_path))
+        api.call("POST", "registered-models/create", {"name": name})
+        create_version(name)
     for name in names:
         assert [(one.name, one.version, one.stage) for one in asked.model_versions(name)] == [(name, "1", "None")]
-    assert asked.changed_since(0).keys() == set(names)
+        assert asked.has_model(name)
+    assert not asked.has_model(f"nosuch{mark}")
+    assert asked.changed_since(0).keys() >= set(names)
     since = max(asked.changed_since(0).values()) + 1
     assert asked.changed_since(since) == {}
-    client.create_model_version("a_b", str(tmp_path))
-    assert asked.transition_stage("a_b", "1", "Staging", False).stage == "Staging"
-    assert asked.transition_stage("a_b", "2", "Staging", True).stage == "Staging"
-    assert {one.version: one.stage for one in asked.model_versions("a_b")} == {"1": "Archived", "2": "Staging"}
-    assert asked.changed_since(since).keys() == {"a_b"}
-    client.delete_model_version("axb", "1")
-    assert asked.changed_since(since).keys() == {"a_b", "axb"}
+    create_version(first)
+    assert asked.transition_stage(first, "1", "Staging", False).stage == "Staging"
+    assert asked.transition_stage(first, "2", "Staging", True).stage == "Staging"
+    assert {one.version: one.stage for one in asked.model_versions(first)} == {"1": "Archived", "2": "Staging"}
+    assert asked.changed_since(since).keys() == {first}
+    api.call("DELETE", "model-versions/delete", {"name": second, "version": "1"})
+    assert asked.changed_since(since).keys() == {first, second}
     with pytest.raises(ResourceDoesNotExist):
-        asked.transition_stage("a_b", "3", "Staging", False)
+        asked.transition_stage(first, "3", "Staging", False)
     with pytest.raises(InvalidParameterValue):
-        asked.transition_stage("a_b", "1", "Prod", False)
+        asked.transition_stage(first, "1", "Prod", False)
