@@ -130,8 +130,7 @@ class Principal(_Wire):
 
     `groups` are the ids of all groups that it is in, through others too. The `user_name` of a service principal is
     its application id. A credential with `only_endpoint`, an endpoint's id, opens nothing but queries to that one.
-    `reads_every_model` is the control plane's own: it may read all registered models and move their versions from
-    stage to stage.
+    `reads_every_model` is the control plane's own: it may read all registered models.
     """
 
     id: str

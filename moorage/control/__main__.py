@@ -70,9 +70,9 @@ def _artifacts(settings: Settings, data: DataDirectory, mlflow: MlflowApi) -> Ar
 def _registry(settings: Settings, mlflow: MlflowApi, artifacts: ArtifactStore, service_token: str) -> MlflowRegistry:
     """The registry behind this server. Where MLflow's client is needed, it goes through the gateway, or to the server
     at `mlflow_uri`."""
-    if settings.mlflow_uri is not None:
-        return MlflowRegistry(mlflow, artifacts, settings.mlflow_uri, os.environ.get("MLFLOW_TRACKING_TOKEN"))
-    return MlflowRegistry(mlflow, artifacts, settings.local_url, service_token)
+    if isinstance(artifacts, LocalArtifacts):
+        return MlflowRegistry(mlflow, artifacts, settings.local_url, service_token)
+    return MlflowRegistry(mlflow, None, str(settings.mlflow_uri), os.environ.get("MLFLOW_TRACKING_TOKEN"))
 
 
 def _settle_memory() -> None:

@@ -14,7 +14,6 @@ from moorage.api.errors import ApiError, TemporarilyUnavailable
 from moorage.api.registry_access import (
     RECORDED,
     TICKET_HEADER,
-    TRANSITION,
     RegistryDecision,
     RegistryRequest,
     registry_operation,
@@ -91,12 +90,11 @@ def gated_operation(caller: Principal, method: str, path: str) -> str | None:
     """What a request asks of MLflow's registry that the control plane has to hear of; None when it just passes.
 
     Administrators may do everything, so that only what changes the owner of a model is told; the control plane's own
-    principal may read everything, and move versions for a caller whose right the control plane has looked at.
+    principal may read everything.
     """
     operation = registry_operation(path)
     if operation is None or (caller.admin and (method, operation) not in RECORDED):
         return None
-    reads = method == "GET" and operation != "graphql"
-    if caller.reads_every_model and (reads or (method, operation) == TRANSITION):
+    if caller.reads_every_model and method == "GET" and operation != "graphql":
         return None
     return operation

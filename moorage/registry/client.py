@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import yaml
 
-from moorage.api.errors import InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
-from moorage.registry.artifacts import ArtifactStore
+from moorage.api.errors import InternalError, InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
+from moorage.api.unity_catalog import PROMPT_TAG
+from moorage.registry.artifacts import LocalArtifacts
 from moorage.registry.mlflow_api import MlflowApi, MlflowRefusal
 from moorage.registry.model_folders import ModelFolder, model_folder
 from moorage.registry.tags import USER, is_pending, visible
@@ -142,13 +143,15 @@ class MlflowRegistry:
     """MLflow's registry, of the embedded server or an external one.
 
     Args:
-        api: MLflow's own.
-        artifacts: where its server keeps files.
-        tracking_uri: what MLflow's client is given where files are elsewhere.
-        token: for that, too.
+        api: the server's.
+        artifacts: the embedded server's files; those of an external one are read by MLflow's client.
+        tracking_uri: where that client finds the server.
+        token: what it is let in by.
     """
 
-    def __init__(self, api: MlflowApi, artifacts: ArtifactStore, tracking_uri: str, token: str | None) -> None:
+    def __init__(
+        self, api: MlflowApi, artifacts: LocalArtifacts | None, tracking_uri: str, token: str | None
+    ) -> None:
         self._api = api
         self._artifacts = artifacts
         self._tracking_uri = tracking_uri
@@ -157,7 +160,10 @@ class MlflowRegistry:
     def model_version(self, name: str, version: str) -> ModelVersion:
         with _failures_of(name, version):
             query = {"name": name, "version": version}
-            return _version(self._api.call("GET", "model-versions/get", query=query)["model_version"])
+            found = self._api.call("GET", "model-versions/get", query=query)["model_version"]
+            if PROMPT_TAG in _tags(found):
+                raise _no_version(name, version)
+            return _version(found)
 
     def model_versions(self, name: str) -> list[ModelVersion]:
         if "'" in name and '"' in name:
@@ -170,7 +176,7 @@ class MlflowRegistry:
         query = {"max_results": _MODELS_AT_ONCE, "order_by": "last_updated_timestamp DESC"}
         changed: dict[str, int] = {}
         for one in self._pages("registered-models", "registered_models", query):
-            when = int(one.get("last_updated_timestamp", 0))
+            when = int(one.get("last_updated_timestamp") or 0)
             if when < timestamp:
                 break
             changed[str(one["name"])] = when
@@ -182,7 +188,7 @@ class MlflowRegistry:
         while True:
             with _failures():
                 page = self._api.call("GET", f"{kind}/search", query={**query, "page_token": token})
-            yield from page.get(field, ())
+            yield from page.get(field) or ()
             token = page.get("next_page_token")
             if not token:
                 return
@@ -191,7 +197,7 @@ class MlflowRegistry:
         folder = self._folder(name, version)
         with _file_failures_of(name, version):
             paths = tuple(itertools.islice(folder.paths(), _MOST_FILES))
-            if _MODEL_FILE not in paths:
+            if _MODEL_FILE not in paths and len(paths) < _MOST_FILES:
                 raise _no_model(name, version)
             text = folder.read(_MODEL_FILE).decode("utf-8", "replace")
         try:
@@ -209,30 +215,24 @@ class MlflowRegistry:
     def has_model(self, name: str) -> bool:
         with _failures():
             try:
-                self._api.call("GET", "registered-models/get", query={"name": name})
+                found = self._api.call("GET", "registered-models/get", query={"name": name})["registered_model"]
             except MlflowRefusal as refusal:
                 # A name that the registry refuses belongs to no model.
                 if refusal.error_code in (*_MISSING, _INVALID):
                     return False
                 raise
-        return True
+        return PROMPT_TAG not in _tags(found)
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         if destination.is_dir():
             return destination
-        destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=_unfinished_prefix(destination), dir=destination.parent))
-        try:
-            folder = self._folder(name, version)
-            (unfinished / "model").mkdir()
-            with _file_failures_of(name, version):
-                model = folder.copy(unfinished / "model")
+        folder = self._folder(name, version)
+        with _file_failures_of(name, version), _unfinished_folder(destination) as unfinished:
+            model = folder.copy(unfinished)
             if not (model / _MODEL_FILE).is_file():
                 raise _no_model(name, version)
             make_readable(model)
             _move_into_place(model, destination)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         return destination
 
     def _folder(self, name: str, version: str) -> ModelFolder:
@@ -250,9 +250,7 @@ def _failures_of(name: str, version: str) -> Iterator[None]:
             yield
         except MlflowRefusal as refusal:
             if refusal.error_code in _MISSING:
-                raise ResourceDoesNotExist(
-                    f"Version {version} of registered model '{name}' does not exist in the model registry"
-                ) from refusal
+                raise _no_version(name, version) from refusal
             if refusal.error_code == _INVALID:
                 raise InvalidParameterValue(
                     f"The model registry refused version {version} of model '{name}': {refusal.message}"
@@ -272,15 +270,23 @@ def _failures() -> Iterator[None]:
 
 @contextmanager
 def _file_failures_of(name: str, version: str) -> Iterator[None]:
-    with _failures():
-        try:
-            yield
-        except (ResourceDoesNotExist, MlflowRefusal) as error:
-            if error.status != ResourceDoesNotExist.status:
-                raise
-            raise ResourceDoesNotExist(
-                f"The files of version {version} of registered model '{name}' are gone: {error.message}"
-            ) from error
+    try:
+        yield
+    except ResourceDoesNotExist as error:
+        raise ResourceDoesNotExist(
+            f"The files of version {version} of registered model '{name}' are gone: {error.message}"
+        ) from error
+    except OSError as error:
+        _logger.exception("the files of version %s of model '%s' cannot be copied", version, name)
+        raise InternalError(
+            f"The files of version {version} of registered model '{name}' cannot be copied: {error.strerror or error}"
+        ) from error
+
+
+def _no_version(name: str, version: str) -> ResourceDoesNotExist:
+    return ResourceDoesNotExist(
+        f"Version {version} of registered model '{name}' does not exist in the model registry"
+    )
 
 
 def _no_model(name: str, version: str) -> InvalidParameterValue:
@@ -290,24 +296,28 @@ def _no_model(name: str, version: str) -> InvalidParameterValue:
     )
 
 
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    return {str(tag["key"]): str(tag.get("value") or "") for tag in found.get("tags") or ()}
+
+
 def _version(found: Mapping[str, Any]) -> ModelVersion:
     """MLflow's object as ours. To MLflow a version that still waits for its files is ready."""
-    tags = {str(tag["key"]): str(tag.get("value", "")) for tag in found.get("tags", ())}
+    tags = _tags(found)
     return ModelVersion(
         name=str(found["name"]),
         version=str(found["version"]),
-        status=_PENDING if is_pending(tags) else str(found.get("status", _READY)),
-        status_message=str(found.get("status_message", "")),
-        source=str(found.get("source", "")),
+        status=_PENDING if is_pending(tags) else str(found.get("status") or _READY),
+        status_message=str(found.get("status_message") or ""),
+        source=str(found.get("source") or ""),
         run_id=found.get("run_id") or None,
-        stage=str(found.get("current_stage", "")),
-        run_link=str(found.get("run_link", "")),
-        description=str(found.get("description", "")),
+        stage=str(found.get("current_stage") or ""),
+        run_link=str(found.get("run_link") or ""),
+        description=str(found.get("description") or ""),
         user_id=str(found.get("user_id") or tags.get(USER, "")),
-        creation_timestamp=int(found.get("creation_timestamp", 0)),
-        last_updated_timestamp=int(found.get("last_updated_timestamp", 0)),
+        creation_timestamp=int(found.get("creation_timestamp") or 0),
+        last_updated_timestamp=int(found.get("last_updated_timestamp") or 0),
         tags=visible(tags),
-        aliases=tuple(found.get("aliases", ())),
+        aliases=tuple(found.get("aliases") or ()),
     )
 
 
@@ -320,8 +330,15 @@ def discard_unfinished_downloads(folder: Path) -> None:
 _UNFINISHED = ".unfinished-"
 
 
-def _unfinished_prefix(destination: Path) -> str:
-    return f"{_UNFINISHED}{destination.name}-"
+@contextmanager
+def _unfinished_folder(destination: Path) -> Iterator[Path]:
+    """An empty folder beside `destination`, and gone afterwards with what is still in it."""
+    destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=f"{_UNFINISHED}{destination.name}-", dir=destination.parent)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move_into_place(model: Path, destination: Path) -> None:

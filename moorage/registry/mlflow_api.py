@@ -26,8 +26,8 @@ _IDLE_SECONDS = 1.0
 _MOST_AT_ONCE = 24
 _TURN_SECONDS = 1.0
 
-FROM_PROXIES = (502, 503, 504)
-"""Without a document of MLflow's these are of what stands before an external server: it cannot reach it."""
+FROM_PROXIES = (429, 502, 503, 504)
+"""Without a document of MLflow's these are of what stands before an external server, and pass."""
 
 
 class MlflowRefusal(ApiError):
@@ -82,7 +82,9 @@ class MlflowApi:
             _logger.warning("MLflow has not answered %d calls yet", _MOST_AT_ONCE)
             raise _unavailable()
         try:
-            answer = self.http.request(method, f"{_ROOT}{path}", json=body, params=params)
+            answer = self.http.request(
+                method, f"{_ROOT}{path}", json=body, params=params, follow_redirects=method == "GET"
+            )
         except httpx.TransportError as error:
             _logger.warning("MLflow cannot be reached: %s", type(error).__name__)
             raise _unavailable() from error

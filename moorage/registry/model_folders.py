@@ -1,7 +1,7 @@
 """The folder of files that a version of a registered model consists of, wherever the registry says that it is.
 
-Most are in the artifact store that the control plane reads itself. MLflow, which takes seconds to import and a
-hundred megabytes, is there for all others.
+Most are in the embedded server's artifact store, a folder of this machine. MLflow's client, which takes seconds to
+import and a hundred megabytes, is there for all others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from urllib.parse import urlsplit
 
 import requests
 
-from moorage.api.artifact_uris import artifact_path
+from moorage.api.artifact_uris import artifact_path, plain_path
 from moorage.api.errors import InternalError, InvalidParameterValue, ResourceDoesNotExist, TemporarilyUnavailable
-from moorage.registry.artifacts import ArtifactStore, BrokenOff, Entry, path_parts
+from moorage.registry.artifacts import BrokenOff, Entry, LocalArtifacts, path_parts
 
 _logger = logging.getLogger(__name__)
 
-_FILES_AT_ONCE = 4
 # MLflow's own limits are minutes; what fails is tried again by who asked.
 _HTTP_LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -40,8 +38,8 @@ _importing = threading.Lock()
 
 
 class ModelFolder(Protocol):
-    """Every method raises `ResourceDoesNotExist` when there is nothing (any more), `MlflowRefusal` when an external
-    server's store refuses, and `TemporarilyUnavailable` when the store does not answer."""
+    """Every method raises `ResourceDoesNotExist` when there is nothing (any more), and `TemporarilyUnavailable` when
+    what has the files does not answer."""
 
     def paths(self) -> Iterator[str]:
         """Those of the files, relative to the folder; the files that are in no folder below it come first."""
@@ -56,21 +54,23 @@ class ModelFolder(Protocol):
         ...
 
 
-def model_folder(uri: str, artifacts: ArtifactStore, tracking_uri: str, token: str | None) -> ModelFolder:
-    """The one at that URI. MLflow finds what is not in the store by way of `tracking_uri`, with `token`.
+def model_folder(uri: str, artifacts: LocalArtifacts | None, tracking_uri: str, token: str | None) -> ModelFolder:
+    """The one at that URI, in `artifacts` if it is there. Others are MLflow's to find: it asks the server at
+    `tracking_uri`, with `token`.
 
     Raises:
-        InvalidParameterValue: it leads out of the store.
+        InvalidParameterValue: it is no path of the store.
     """
-    path = artifact_path(uri)
-    if path is None or urlsplit(uri).netloc:
+    path, parts = artifact_path(uri), urlsplit(uri)
+    if artifacts is None or path is None or parts.netloc or parts.query or parts.fragment:
         return _FolderElsewhere(uri, tracking_uri, token)
-    return _StoredFolder(artifacts, "/".join(path_parts(path)))
+    # MLflow's server reads paths so; it is what the caller's right was looked at for.
+    return _StoredFolder(artifacts, "/".join(path_parts(plain_path(path))))
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredFolder:
-    artifacts: ArtifactStore
+    artifacts: LocalArtifacts
     path: str
 
     def paths(self) -> Iterator[str]:
@@ -80,21 +80,15 @@ class _StoredFolder:
         return b"".join(self._chunks(f"{self.path}/{path}"))
 
     def copy(self, destination: Path) -> Path:
-        files = []
         for entry in self._walk():
             target = destination.joinpath(*path_parts(self._relative(entry)))
             if entry.is_folder:
                 target.mkdir(parents=True, exist_ok=True)
-            else:
-                files.append((entry.path, target))
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-            list(pool.map(lambda file: self._copy_file(*file), files))
+                continue
+            with target.open("wb") as file:
+                for chunk in self._chunks(entry.path):
+                    file.write(chunk)
         return destination
-
-    def _copy_file(self, path: str, target: Path) -> None:
-        with target.open("wb") as file:
-            for chunk in self._chunks(path):
-                file.write(chunk)
 
     def _walk(self) -> Iterator[Entry]:
         """What is in the folder, and then what is in those below it, each folder before what it holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import os
@@ -17,21 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from mlflow_in_process import mlflow_api, mlflow_folder
+from mlflow_in_process import mlflow_api
 
 from moorage.api.errors import (
-    ApiError,
     InternalError,
     InvalidParameterValue,
     ResourceDoesNotExist,
     TemporarilyUnavailable,
 )
-from moorage.registry.artifacts import CHUNK_BYTES, ArtifactStore, LocalArtifacts, OpenArtifact
+from moorage.registry.artifacts import CHUNK_BYTES, LocalArtifacts, OpenArtifact
 from moorage.registry.client import MlflowRegistry, ModelVersion, discard_unfinished_downloads
 from moorage.registry.mlflow_api import MlflowApi
-from moorage.registry.remote_artifacts import RemoteArtifacts
 
 TOKEN = "dapi-service"
 
@@ -153,9 +151,9 @@ def store(tmp_path: Path) -> LocalArtifacts:
     return LocalArtifacts(tmp_path / "store")
 
 
-def registry(mlflow: StubMlflow, store: ArtifactStore | None = None, token: str = TOKEN) -> MlflowRegistry:
+def registry(mlflow: StubMlflow, store: LocalArtifacts | None = None, token: str = TOKEN) -> MlflowRegistry:
     api = MlflowApi.at(mlflow.uri, {"authorization": f"Bearer {token}"})
-    return MlflowRegistry(api, store or LocalArtifacts(Path("/nonexistent")), mlflow.uri, token)
+    return MlflowRegistry(api, store, mlflow.uri, token)
 
 
 @pytest.mark.parametrize("name", ["ads1", "prod.ml.fraud", "my model"])
@@ -178,7 +176,7 @@ def test_an_unknown_version_is_named(mlflow: StubMlflow, tmp_path: Path) -> None
         registry(mlflow).model_version("ads1", "8")
     with pytest.raises(ResourceDoesNotExist):
         registry(mlflow).download("ads1", "8", tmp_path / "models" / "x")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models").glob("*")) == []
 
 
 def test_a_registry_that_does_not_work_can_be_tried_again(mlflow: StubMlflow) -> None:
@@ -250,7 +248,7 @@ def test_files_that_are_gone_are_said_to_be(
     ):
         with pytest.raises(ResourceDoesNotExist, match="files of version 1 of registered model 'ads1' are gone"):
             ask(registry(mlflow, store))
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models").glob("*")) == []
 
 
 def test_a_file_that_goes_or_shrinks_while_it_is_copied(
@@ -273,27 +271,26 @@ def test_a_file_that_goes_or_shrinks_while_it_is_copied(
         monkeypatch.setattr(LocalArtifacts, "open", broken)
         with pytest.raises(failure):
             registry(mlflow, store).download("ads1", "1", tmp_path / "models" / "x")
-        assert list((tmp_path / "models").iterdir()) == []
+        assert list((tmp_path / "models").glob("*")) == []
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "failure"),
-    [(404, "RESOURCE_DOES_NOT_EXIST", ResourceDoesNotExist), (500, "INTERNAL_ERROR", TemporarilyUnavailable)],
+    "uri",
+    [
+        "mlflow-artifacts:/7/my model",
+        "mlflow-artifacts:/7/my%20model",
+        "mlflow-artifacts:/7//my model/",
+        "MLFLOW-ARTIFACTS:/7/my model",
+        "mlflow-artifacts:///7/my model",
+        "dbfs:/databricks/mlflow-tracking/7/my model",
+    ],
 )
-def test_an_external_store_that_refuses(
-    mlflow: StubMlflow, tmp_path: Path, status: int, code: str, failure: type[ApiError]
+def test_a_path_of_the_store_is_read_as_mlflow_reads_it(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, uri: str
 ) -> None:
-    def refuse(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, json={"error_code": code, "message": "not so"})
-
-    http = httpx.Client(base_url="http://store", transport=httpx.MockTransport(refuse))
-    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
-    asked = registry(mlflow, RemoteArtifacts(http, tmp_path))
-    with pytest.raises(failure):
-        asked.download("ads1", "1", tmp_path / "models" / "x")
-    with pytest.raises(failure):
-        asked.files("ads1", "1")
-    assert list((tmp_path / "models").iterdir()) == []
+    whole = fill(store.root / "7" / "my model")
+    mlflow.folders["ads1", "1"] = uri
+    assert content(registry(mlflow, store).download("ads1", "1", tmp_path / "x")) == whole
 
 
 def test_a_folder_outside_the_store_is_refused(mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path) -> None:
@@ -301,11 +298,27 @@ def test_a_folder_outside_the_store_is_refused(mlflow: StubMlflow, store: LocalA
     fill(store.root / "m")
     (store.root / "link").symlink_to(tmp_path / "secret")
     (store.root / "m" / "more").symlink_to(tmp_path / "secret")
-    for number, path in enumerate(("../secret", "m/../../secret", "link", "m")):
+    for number, path in enumerate(("../secret", "m/../../secret", "..%2fsecret", "link", "m", "")):
         mlflow.folders["ads1", str(number)] = f"mlflow-artifacts:/{path}"
-        with pytest.raises(InvalidParameterValue):
+        with pytest.raises((InvalidParameterValue, ResourceDoesNotExist)):
             registry(mlflow, store).download("ads1", str(number), tmp_path / "models" / "x")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models").glob("*")) == []
+
+
+@pytest.mark.parametrize("ask", ["download", "files"])
+def test_a_disk_that_fails_is_named_and_nothing_is_left(
+    mlflow: StubMlflow, store: LocalArtifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fill(store.root / "m")
+    mlflow.folders["ads1", "1"] = "mlflow-artifacts:/m"
+    monkeypatch.setattr(LocalArtifacts, "open", fail)
+    further = (tmp_path / "models" / "x",) if ask == "download" else ()
+    with pytest.raises(InternalError, match=r"version 1 of registered model 'ads1'.*No space left on device"):
+        getattr(registry(mlflow, store), ask)("ads1", "1", *further)
+    assert list((tmp_path / "models").glob("*")) == []
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -353,7 +366,7 @@ def test_a_folder_that_is_no_model_is_refused(
     mlflow.folders["ads1", "1"] = folder if elsewhere else "mlflow-artifacts:/plain"
     with pytest.raises(InvalidParameterValue, match="holds no MLmodel file"):
         registry(mlflow, store).download("ads1", "1", tmp_path / "models" / "x")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models").glob("*")) == []
 
 
 def test_what_killed_downloads_left_can_be_removed(tmp_path: Path) -> None:
@@ -457,10 +470,29 @@ def test_a_registry_that_is_silent_says_nothing_of_stages(mlflow: StubMlflow) ->
         registry(mlflow).changed_since(0)
 
 
+def test_a_prompt_is_no_model() -> None:
+    api = mlflow_api()
+    name, tags = f"prompt-{secrets.token_hex(4)}", [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    api.call("POST", "registered-models/create", {"name": name, "tags": tags})
+    api.call("POST", "model-versions/create", {"name": name, "source": "prompt-template", "tags": tags})
+    asked = MlflowRegistry(api, None, "", None)
+    assert not asked.has_model(name)
+    assert asked.model_versions(name) == []
+    assert name not in asked.changed_since(0)
+    with pytest.raises(ResourceDoesNotExist, match="does not exist in the model registry"):
+        asked.model_version(name, "1")
+
+
+def test_fields_that_a_registry_leaves_empty(mlflow: StubMlflow) -> None:
+    empty = dict.fromkeys(("tags", "aliases", "status_message", "run_id", "creation_timestamp"))
+    mlflow.listed = [{"name": "ads1", "version": "1", **empty}]
+    assert registry(mlflow).model_versions("ads1") == [ModelVersion("ads1", "1")]
+
+
 def test_mlflow_itself_finds_and_moves_what_it_is_asked_for() -> None:
     """Its own store, with names that its filters and patterns might read otherwise."""
-    api, artifacts = mlflow_api(), LocalArtifacts(mlflow_folder() / "artifacts")
-    asked = MlflowRegistry(api, artifacts, "", None)
+    api = mlflow_api()
+    asked = MlflowRegistry(api, None, "", None)
     experiment = api.call("POST", "experiments/create", {"name": secrets.token_hex(4)})["experiment_id"]
     run = api.call("POST", "runs/create", {"experiment_id": experiment})["run"]["info"]
 

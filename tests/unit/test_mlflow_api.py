@@ -35,6 +35,7 @@ def test_a_call_sends_what_is_not_none_and_returns_the_document() -> None:
     [
         (400, b'{"error_code": "X", "message": "y"}', MlflowRefusal),
         (503, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "y"}', MlflowRefusal),
+        (429, b"slowly", TemporarilyUnavailable),
         (502, b"<html>", TemporarilyUnavailable),
         (503, b"", TemporarilyUnavailable),
         (504, b"[]", TemporarilyUnavailable),
@@ -52,6 +53,17 @@ def test_what_is_no_answer_is_an_error(status: int, body: bytes, error: type[Api
     assert type(raised.value) is error
     if isinstance(raised.value, MlflowRefusal):
         assert (raised.value.status, str(raised.value)) == (status, "y")
+
+
+def test_a_question_is_asked_where_the_server_has_moved_and_a_change_is_not() -> None:
+    def moved(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "https":
+            return httpx.Response(200, json={"asked": request.method})
+        return httpx.Response(301, headers={"location": str(request.url.copy_with(scheme="https"))})
+
+    assert api(moved).call("GET", "experiments/get") == {"asked": "GET"}
+    with pytest.raises(InternalError):
+        api(moved).call("POST", "experiments/create", {})
 
 
 def test_a_server_that_is_away_is_said_so() -> None:

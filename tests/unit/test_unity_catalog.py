@@ -27,7 +27,6 @@ from moorage.control.store import permissions, registered_models
 from moorage.control.store.engine import reading
 from moorage.control.store.permissions import ObjectType
 from moorage.identity.model_access import ModelRights
-from moorage.registry.artifacts import LocalArtifacts
 from moorage.registry.client import MlflowRegistry
 from moorage.registry.mlflow_api import MlflowApi, MlflowRefusal
 
@@ -376,7 +375,7 @@ class TestVersions:
     def test_who_serves_a_version_sees_that_it_is_not_ready(self, plane: ControlPlane, name: str) -> None:
         create(plane, name)
         create_version(plane, name, tags=[{"key": "k", "value": "v"}])
-        registry = MlflowRegistry(mlflow_api(), LocalArtifacts(mlflow_folder() / "artifacts"), "", None)
+        registry = MlflowRegistry(mlflow_api(), None, "", None)
         found = registry.model_version(name, "1")
         assert found.status == "PENDING_REGISTRATION"
         assert found.tags == {"k": "v"}
