@@ -79,7 +79,10 @@ class Server:
             self.kill()
             raise
         self.token = self.env["DATABRICKS_TOKEN"]
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60)
+        # With a lower limit of idle connections, httpx closes some that a thread has been given and not yet used.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        headers = {"Authorization": f"Bearer {self.token}"}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=60, limits=limits)
 
     def log_tail(self) -> str:
         """The end of what the server and its parts have logged."""

@@ -65,6 +65,8 @@ _MLFLOW_API = re.compile(r"/(?:ajax-)?api/\d+\.\d+/mlflow/")
 _JSON = "application/json"
 _CHUNK_BYTES = 64 * 1024
 _HEALTH_SECONDS = 2.0
+# Servers close connections that are idle for 2 s (Gunicorn) or 5 s (Uvicorn): a change sent at that moment is lost.
+_IDLE_SECONDS = 1.0
 _EVENT_STREAM = "text/event-stream"
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -85,9 +87,9 @@ class _Upstream:
         if self._session is None:
             connector: aiohttp.BaseConnector
             if self._socket_path is not None:
-                connector = aiohttp.UnixConnector(path=self._socket_path, limit=0)
+                connector = aiohttp.UnixConnector(path=self._socket_path, limit=0, keepalive_timeout=_IDLE_SECONDS)
             else:
-                connector = aiohttp.TCPConnector(limit=0)
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,

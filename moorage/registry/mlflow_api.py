@@ -21,7 +21,7 @@ _ROOT = "/api/2.0/mlflow/"
 _SECONDS = 30.0
 _REFUSED_OURSELVES = (401, 403)
 # Servers close connections that are idle for 2 s (Gunicorn) or 5 s (Uvicorn): none of that age is used again.
-_IDLE_SECONDS = 1.0
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=1.0)
 # A server that hangs must not take every thread that answers requests, of which there are 40: many ask nothing of it.
 _MOST_AT_ONCE = 24
 _TURN_SECONDS = 1.0
@@ -52,14 +52,13 @@ class MlflowApi:
     @classmethod
     def on_socket(cls, path: Path) -> MlflowApi:
         """The embedded server's."""
-        transport = httpx.HTTPTransport(uds=str(path), limits=httpx.Limits(max_connections=None))
+        transport = httpx.HTTPTransport(uds=str(path), limits=_LIMITS)
         return cls(httpx.Client(base_url="http://localhost", transport=transport, timeout=_SECONDS))
 
     @classmethod
     def at(cls, uri: str, credential: Mapping[str, str]) -> MlflowApi:
         """An external server's. `credential` are headers."""
-        limits = httpx.Limits(max_connections=None, keepalive_expiry=_IDLE_SECONDS)
-        return cls(httpx.Client(base_url=uri, headers=credential, timeout=_SECONDS, limits=limits))
+        return cls(httpx.Client(base_url=uri, headers=credential, timeout=_SECONDS, limits=_LIMITS))
 
     def call(
         self,
