@@ -24,7 +24,7 @@ from moorage.control.dependencies import ControlDependencies
 from moorage.control.store import identity, registered_models
 from moorage.control.store.engine import reading
 from moorage.identity.model_access import ModelRights, model_level, require_model_level
-from moorage.registry.tags import USER, is_pending, visible
+from moorage.registry.tags import USER, is_pending, tags_of, visible
 from moorage.registry.unity_catalog import require_token
 
 _PENDING = "PENDING_REGISTRATION"
@@ -81,14 +81,14 @@ def _owner(session: Session, rights: ModelRights) -> str | None:
 
 def _shown(found: Mapping[str, Any], owner: str | None) -> RegisteredModel:
     versions = tuple(_version(one) for one in found.get("latest_versions", ()))
-    tags = _tags(found)
+    tags = tags_of(found)
     maker = found.get("user_id") or tags.get(USER) or owner
     document = {**found, "user_id": maker, "latest_versions": versions, "tags": _visible(tags)}
     return RegisteredModel.model_validate(document)
 
 
 def _version(found: Mapping[str, Any]) -> LatestVersion:
-    tags = _tags(found)
+    tags = tags_of(found)
     document = {
         **found,
         "user_id": found.get("user_id") or tags.get(USER),
@@ -97,10 +97,6 @@ def _version(found: Mapping[str, Any]) -> LatestVersion:
         "tags": _visible(tags),
     }
     return LatestVersion.model_validate(document)
-
-
-def _tags(found: Mapping[str, Any]) -> dict[str, str]:
-    return {one["key"]: one.get("value", "") for one in found.get("tags", ())}
 
 
 def _visible(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from moorage.api.unity_catalog import PROMPT_TAG
 from moorage.registry.artifacts import LocalArtifacts
 from moorage.registry.mlflow_api import MlflowApi, MlflowRefusal
 from moorage.registry.model_folders import ModelFolder, model_folder
-from moorage.registry.tags import USER, is_pending, visible
+from moorage.registry.tags import USER, is_pending, tags_of, visible
 from moorage.separation import make_readable
 
 _logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class MlflowRegistry:
         with _failures_of(name, version):
             query = {"name": name, "version": version}
             found = self._api.call("GET", "model-versions/get", query=query)["model_version"]
-            if PROMPT_TAG in _tags(found):
+            if PROMPT_TAG in tags_of(found):
                 raise _no_version(name, version)
             return _version(found)
 
@@ -221,7 +221,7 @@ class MlflowRegistry:
                 if refusal.error_code in (*_MISSING, _INVALID):
                     return False
                 raise
-        return PROMPT_TAG not in _tags(found)
+        return PROMPT_TAG not in tags_of(found)
 
     def download(self, name: str, version: str, destination: Path) -> Path:
         if destination.is_dir():
@@ -296,13 +296,9 @@ def _no_model(name: str, version: str) -> InvalidParameterValue:
     )
 
 
-def _tags(found: Mapping[str, Any]) -> dict[str, str]:
-    return {str(tag["key"]): str(tag.get("value") or "") for tag in found.get("tags") or ()}
-
-
 def _version(found: Mapping[str, Any]) -> ModelVersion:
     """MLflow's object as ours. To MLflow a version that still waits for its files is ready."""
-    tags = _tags(found)
+    tags = tags_of(found)
     return ModelVersion(
         name=str(found["name"]),
         version=str(found["version"]),

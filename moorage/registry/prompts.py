@@ -36,6 +36,7 @@ from moorage.api.prompts import (
     SearchPromptVersions,
 )
 from moorage.registry.mlflow_api import MlflowApi, MlflowRefusal
+from moorage.registry.tags import tags_of
 
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 _TEXT = "mlflow.prompt.text"
@@ -212,7 +213,7 @@ class PromptRegistry:
             "page_token": wanted.page_token or None,
         }
         page = self.mlflow.call("GET", "model-versions/search", query=query)
-        found = (one for one in page.get("model_versions", ()) if _TEXT in _tags(one))
+        found = (one for one in page.get("model_versions", ()) if _TEXT in tags_of(one))
         versions = tuple(_prompt_version(model, one) for one in found)
         return PromptVersionList(prompt_versions=versions, next_page_token=page.get("next_page_token") or None)
 
@@ -246,7 +247,7 @@ class PromptRegistry:
             path = f"logged-models/{quote(model_id, safe='')}"
             with self._linking:
                 model = self.mlflow.call("GET", path)["model"]
-                linked = _with_links(_tags(model["info"]), links)
+                linked = _with_links(tags_of(model["info"]), links)
                 if linked is not None:
                     tags = [{"key": _LINKED, "value": linked}]
                     self.mlflow.call("PATCH", f"{path}/tags", {"tags": tags})
@@ -261,7 +262,7 @@ class PromptRegistry:
         for run_id in run_ids:
             with self._linking:
                 run = self.mlflow.call("GET", "runs/get", query={"run_id": run_id})["run"]
-                linked = _with_links(_tags(run["data"]), links)
+                linked = _with_links(tags_of(run["data"]), links)
                 if linked is not None:
                     document = {"run_id": run_id, "key": _LINKED, "value": linked}
                     self.mlflow.call("POST", "runs/set-tag", document)
@@ -281,7 +282,7 @@ class PromptRegistry:
                     document = {"trace_id": trace_id, "prompt_versions": entries}
                     self.mlflow.call("POST", "traces/link-prompts", document)
                 trace = self.mlflow.call("GET", f"{path}/info")["trace_info"]
-                linked = _with_links(_tags(trace), links)
+                linked = _with_links(tags_of(trace), links)
                 if linked is not None:
                     self.mlflow.call("PATCH", f"{path}/tags", {"key": _LINKED, "value": linked})
 
@@ -292,7 +293,7 @@ class PromptRegistry:
             model = self.mlflow.call("GET", "registered-models/get", query={"name": name})["registered_model"]
         except MlflowRefusal as refusal:
             raise _or_missing(refusal, missing) from refusal
-        if _tags(model).get(_IS_PROMPT) != "true":
+        if tags_of(model).get(_IS_PROMPT) != "true":
             raise ResourceDoesNotExist(missing)
         return dict(model)
 
@@ -307,7 +308,7 @@ class PromptRegistry:
             found = self.mlflow.call("GET", "model-versions/get", query=query)["model_version"]
         except MlflowRefusal as refusal:
             raise _or_missing(refusal, missing) from refusal
-        if not {_IS_PROMPT, _TEXT} <= _tags(found).keys():
+        if not {_IS_PROMPT, _TEXT} <= tags_of(found).keys():
             raise ResourceDoesNotExist(missing)
         return dict(found)
 
@@ -374,12 +375,8 @@ def _own(tags: Iterable[PromptTag], but: str | None = None) -> list[dict[str, st
     return [{"key": key, "value": value} for key, value in {tag.key: tag.value for tag in tags}.items()]
 
 
-def _tags(of: dict[str, Any]) -> dict[str, str]:
-    return {one["key"]: one.get("value", "") for one in of.get("tags", ())}
-
-
 def _shown(of: dict[str, Any]) -> tuple[PromptTag, ...]:
-    return tuple(PromptTag(key=k, value=v) for k, v in _tags(of).items() if not k.startswith(_HIDDEN))
+    return tuple(PromptTag(key=k, value=v) for k, v in tags_of(of).items() if not k.startswith(_HIDDEN))
 
 
 def _aliases(model: dict[str, Any]) -> tuple[PromptAlias, ...]:
@@ -404,7 +401,7 @@ def _prompt(model: dict[str, Any]) -> Prompt:
 
 def _prompt_version(model: dict[str, Any], version: dict[str, Any]) -> PromptVersion:
     """Of the chat messages MLflow has the JSON already."""
-    tags, number = _tags(version), str(version["version"])
+    tags, number = tags_of(version), str(version["version"])
     text = tags[_TEXT]
     return PromptVersion(
         name=version["name"],

@@ -6,6 +6,7 @@ They are for this server alone: its APIs neither show them nor let anybody set t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from moorage.api.unity_catalog import HIDDEN_TAGS, PROMPT_TAG
 
@@ -20,6 +21,11 @@ USER = "moorage.user"
 """The name of who made the model or the version."""
 RUN_EXPERIMENT = "moorage.run_experiment_id"
 RUN_WORKSPACE = "moorage.run_workspace_id"
+
+
+def tags_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of an object of MLflow's REST API, the hidden ones included."""
+    return {str(tag["key"]): str(tag.get("value") or "") for tag in document.get("tags") or ()}
 
 
 def visible(tags: Mapping[str, str]) -> dict[str, str]:

@@ -37,6 +37,7 @@ from moorage.registry.tags import (
     USER,
     is_pending,
     is_prompt,
+    tags_of,
     visible,
 )
 
@@ -136,7 +137,7 @@ class CatalogModels:
 
     def model(self, name: str) -> CatalogModel:
         document = self.mlflow.call("GET", "registered-models/get", query={"name": name})["registered_model"]
-        if is_prompt(_tags(document)):
+        if is_prompt(tags_of(document)):
             raise ResourceDoesNotExist(f"Registered Model with name={name} not found")
         return _model(document)
 
@@ -312,7 +313,7 @@ class CatalogModels:
     def _with_files(self, document: dict[str, Any]) -> CatalogVersion:
         """A version of whose files it is said where they are."""
         name, version = document["name"], document["version"]
-        if is_prompt(_tags(document)):
+        if is_prompt(tags_of(document)):
             raise ResourceDoesNotExist(f"Model Version (name={name}, version={version}) not found")
         if artifact_path(document.get("source", "")) is not None:
             return _version(document)
@@ -437,10 +438,6 @@ def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in tags.items()]
 
 
-def _tags(document: Mapping[str, Any]) -> dict[str, str]:
-    return {one["key"]: one.get("value", "") for one in document.get("tags", [])}
-
-
 def _backing(uri: str) -> str | None:
     """The backing model whose folder has the files at that URI."""
     return backing_of(artifact_path(uri) or "")
@@ -453,7 +450,7 @@ def _logged_model(uri: str) -> str | None:
 
 
 def _model(document: Mapping[str, Any]) -> CatalogModel:
-    tags = _tags(document)
+    tags = tags_of(document)
     return CatalogModel(
         name=document["name"],
         created_at=int(document.get("creation_timestamp", 0)),
@@ -467,7 +464,7 @@ def _model(document: Mapping[str, Any]) -> CatalogModel:
 
 def _version(document: Mapping[str, Any], files: str | None = None) -> CatalogVersion:
     """`files` is where its files are, when that was asked for."""
-    tags, source = _tags(document), document.get("source", "")
+    tags, source = tags_of(document), document.get("source", "")
     if artifact_path(source) is not None:
         files = source
     logged = _logged_model(tags.get(SOURCE) or source)

@@ -23,7 +23,7 @@ from moorage.control.registry_access import RegistryAccess
 from moorage.registry.artifacts import path_parts
 from moorage.registry.mlflow_api import MlflowRefusal
 from moorage.registry.registrations import Registrations
-from moorage.registry.tags import is_pending
+from moorage.registry.tags import is_pending, tags_of
 from moorage.registry.unity_catalog import backing_of
 
 MODELS_ROOT = "/Models/"
@@ -136,7 +136,7 @@ class Places:
             InvalidParameterValue: the trace's files are not in the artifact store.
         """
         info = self.deps.mlflow.call("GET", f"traces/{_segment(request_id)}/info")["trace_info"]
-        tags = {tag["key"]: tag.get("value", "") for tag in info.get("tags", ())}
+        tags = tags_of(info)
         return _folder(tags.get(_LOCATION_TAG, ""), f"trace '{request_id}'")
 
     def is_empty_root(self, place: Place) -> bool:
@@ -165,7 +165,7 @@ class Places:
         """
         query = {"name": version.name, "version": version.number}
         found = self.deps.mlflow.call("GET", "model-versions/get", query=query)["model_version"]
-        if not is_pending({tag["key"]: tag.get("value", "") for tag in found.get("tags", ())}):
+        if not is_pending(tags_of(found)):
             raise PermissionDenied(
                 f"Version {version.number} of model '{version.name}' is registered: its files do not change."
             )
